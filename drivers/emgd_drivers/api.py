@@ -1,0 +1,164 @@
+"""What every amplifier driver offers, and the few ways in which a device can fail.
+
+The service knows amplifiers by this page alone. A driver is opened, asked what it has, set up, started; then its `source`
+(where bytes come from) and its `decoder` (what they mean) go to the sample loop, which runs without Python, while
+the slow calls here (probe, status, keep-alive) go on from the supervising thread.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from emgd_ext.decoder import Decoder
+from emgd_ext.source import Source
+
+
+class DeviceError(Exception):
+    """Something about a device; the text names device, what was wrong and the next step."""
+
+
+class DeviceNotFoundError(DeviceError):
+    """No such device, file or driver: look at the name, the cable or the path."""
+
+
+class DeviceRefusedError(DeviceError):
+    """The device answered, and said no (STALL): ask for something it can do."""
+
+
+class DeviceLostError(DeviceError):
+    """The device went away while it was in use: unplugged, or its process ended."""
+
+
+class Mode(IntEnum):
+    """What an amplifier channel is connected to; the numbers are emg8's."""
+
+    NORMAL = 0
+    SHORT = 1
+    TEST = 2
+    IMPEDANCE = 3
+
+
+class RunState(IntEnum):
+    """What a device says of itself; the numbers are emg8's."""
+
+    IDLE = 0
+    STREAMING = 1
+    ENDED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AmplifierInfo:
+    """What a device is and can do; fixed while it is open.
+
+    `rate_hz` is the nominal sample rate, `tick_hz` the nominal frequency of the device clock as seen by the host. `speed` is 1 for
+    hardware; a recording played N times as fast has N, one played as fast as possible has 0, and then `has_clock` is false:
+    its ticks say nothing about real time.
+    """
+
+    driver: str
+    serial: str
+    firmware: str
+    channel_count: int
+    rate_hz: float
+    tick_hz: float
+    max_frame_bytes: int
+    has_clock: bool = True
+    simulated: bool = False
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelInfo:
+    """One channel as the device has it now. `saturation_count` is the absolute raw count from which it is saturated."""
+
+    label: str
+    uv_per_count: float
+    gain: int
+    mode: Mode
+    saturation_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockProbe:
+    """The device's tick at some instant between two host times (CLOCK_MONOTONIC, ns)."""
+
+    before_ns: int
+    tick: int
+    after_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """What the device counted since it was started."""
+
+    state: RunState
+    frames: int
+    samples: int
+    overflowed_samples: int
+
+
+class Transport(Protocol):
+    """A way to a USB device: control transfers by call, bulk IN as a source for the sample loop.
+
+    Implemented by the simulation's cable now; by libusb for hardware. Raises DeviceRefusedError on STALL and DeviceLostError when
+    nobody is at the other end.
+    """
+
+    def control_in(self, request: int, value: int, index: int, length: int) -> bytes:
+        """Vendor request, device to host: at most `length` bytes."""
+
+    def control_out(self, request: int, value: int, index: int, data: bytes = b"") -> None:
+        """Vendor request, host to device."""
+
+    def source(self) -> Source:
+        """Bulk IN: one read is one transfer. Belongs to the sample loop once handed over."""
+
+    def close(self) -> None:
+        """Let go of the device; harmless when called again."""
+
+
+class Amplifier(ABC):
+    """An opened amplifier. Not thread-safe: all calls come from the supervising thread."""
+
+    @property
+    @abstractmethod
+    def info(self) -> AmplifierInfo:
+        """What it is."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> tuple[ChannelInfo, ...]:
+        """Its channels, in the order of the samples."""
+
+    @abstractmethod
+    def source(self) -> Source:
+        """Where its bytes come from."""
+
+    @abstractmethod
+    def decoder(self) -> Decoder:
+        """A fresh decoder of its bytes."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to stream: sample number 0 is the next sample."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End the stream; the device says with an END frame how many samples there were."""
+
+    @abstractmethod
+    def probe_clock(self) -> ClockProbe:
+        """Latch the device's clock once."""
+
+    @abstractmethod
+    def keep_alive(self, timeout_ms: int) -> None:
+        """Tell the device that the host lives; unheard for `timeout_ms` it stops by itself."""
+
+    @abstractmethod
+    def status(self) -> DeviceStatus:
+        """Ask what the device counted."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the device."""
