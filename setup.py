@@ -22,9 +22,9 @@ MODULES: dict[str, list[str]] = {
     "ring": ["ring.c"],
     "source": [],
     "decoder": [],
-    "emg8": ["crc.c"],
-    "loop": ["unpack.c"],
-    "publish": [],
+    "emg8": ["crc.c", "unpack.c"],
+    "loop": ["biquad.c", "ring.c", "sequence.c", "unpack.c"],
+    "publish": ["ring.c"],
 }
 
 
@@ -32,8 +32,8 @@ def extension(name: str, kernels: list[str]) -> Extension:
     """One Cython module with its kernels."""
     return Extension(
         f"emgd_ext.{name}",
-        [f"{EXT}/{name}.pyx", *(f"{EXT}/{kernel}" for kernel in kernels)],
-        include_dirs=[EXT],
+        [f"{EXT}/{name}.pyx", *(f"{EXT}/c/{kernel}" for kernel in kernels)],
+        include_dirs=[f"{EXT}/c"],
         extra_compile_args=[*FLAGS, "-UNDEBUG" if CHECKS else "-DNDEBUG"],
         libraries=["dl", "pthread", "m"],
     )

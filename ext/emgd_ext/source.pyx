@@ -1,0 +1,62 @@
+"""Where a device's bytes come from: one read is one transfer.
+
+Not Python because the sample loop reads without the GIL.
+"""
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t
+from posix.unistd cimport close
+
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* fds, unsigned long count, int timeout_ms)
+    enum: POLLIN
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void* buffer, size_t size, int flags)
+    enum: MSG_TRUNC
+    enum: MSG_DONTWAIT
+
+
+cdef class Source:
+    """Base of all sources. `read` returns the length of one transfer or a SOURCE_* sentinel."""
+
+    cdef int read(self, uint8_t* buffer, size_t room, int timeout_ms) noexcept nogil:
+        return SOURCE_GONE
+
+
+cdef class FdSource(Source):
+    """Transfers from a socket that keeps their bounds (SOCK_SEQPACKET). Owns `fd` from here on."""
+
+    def __cinit__(self, int fd):
+        self.fd = fd
+
+    def __dealloc__(self):
+        self.close()
+
+    def close(self):
+        """Close the descriptor; harmless when called again. Only after the loop that reads it has ended."""
+        if self.fd >= 0:
+            close(self.fd)
+            self.fd = -1
+
+    cdef int read(self, uint8_t* buffer, size_t room, int timeout_ms) noexcept nogil:
+        cdef pollfd waiting
+        # Try first: while transfers queue there is no need to ask whether there are any.
+        cdef ssize_t size = recv(self.fd, buffer, room, MSG_DONTWAIT | MSG_TRUNC)
+        if size < 0 and errno == EAGAIN:
+            waiting.fd = self.fd
+            waiting.events = POLLIN
+            waiting.revents = 0
+            if poll(&waiting, 1, timeout_ms) <= 0:
+                return SOURCE_IDLE
+            size = recv(self.fd, buffer, room, MSG_DONTWAIT | MSG_TRUNC)
+        if size > 0:
+            return <int> size if <size_t> size <= room else SOURCE_TOO_LONG
+        if size < 0 and (errno == EAGAIN or errno == EINTR):
+            return SOURCE_IDLE
+        return SOURCE_GONE
