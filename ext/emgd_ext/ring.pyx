@@ -89,7 +89,12 @@ cdef class Ring:
 
     def first_block(self):
         """(index, Block) of the oldest block whose samples are all there, or None."""
-        return self.block_from(emgd_ring_floor(self.handle))
+        cdef uint64_t floor = emgd_ring_floor(self.handle)
+        found = self.block_from(floor)
+        if found is None or found[1].seq >= floor:
+            return found
+        following = self.block(found[0] + 1)    # the one at the floor has lost its first rows
+        return None if following is None else (found[0] + 1, following)
 
     def block_from(self, uint64_t seq):
         """(index, Block) of the first block that holds `seq` or a later sample, or None when there is none yet."""

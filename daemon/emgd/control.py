@@ -1,0 +1,107 @@
+"""The control socket: requests in, exactly one reply each, whatever came.
+
+Owner of the ROUTER socket. What the verbs do is in verbs.py; here is only how requests arrive, are refused and are answered.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+from emgd_drivers.fields import FieldError, Problem, check_fields
+from emgd_wire import codec
+from emgd_wire.codec import WireError
+from emgd_wire.kinds import MAX_REQUEST_BYTES, ErrorCode
+from emgd_wire.paths import control_endpoint
+
+from emgd.verbs import Answer, Caller, Verb
+
+log = logging.getLogger("emgd.control")
+
+PER_TURN: Final = 64
+"""Requests answered before the supervisor's timers get their turn: a flood must not starve them."""
+
+QUEUE_REPLIES: Final = 1000
+"""Replies waiting for one client that does not read; further ones are dropped for it alone."""
+
+_CODES: Final = {
+    Problem.MISSING: ErrorCode.MISSING_FIELD,
+    Problem.UNKNOWN: ErrorCode.UNKNOWN_FIELD,
+    Problem.BAD: ErrorCode.BAD_VALUE,
+}
+
+
+class Control:
+    """The control socket and its figures. One thread calls it."""
+
+    def __init__(self, context: zmq.Context[Any], directory: Path, verbs: Mapping[str, Verb]) -> None:
+        self._verbs = verbs
+        self.requests = 0
+        self.errors: Counter[str] = Counter()
+        self.socket = context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.LINGER, 200)
+        self.socket.setsockopt(zmq.SNDHWM, QUEUE_REPLIES)
+        # One frame may be longer than a request may be, so that a long one gets an answer; a mad one ends the connection.
+        self.socket.setsockopt(zmq.MAXMSGSIZE, 16 * MAX_REQUEST_BYTES)
+        self.socket.bind(control_endpoint(directory))
+
+    def close(self) -> None:
+        """Close the socket; replies that wait get 200 ms."""
+        self.socket.close()
+
+    def serve(self, now_ns: int) -> None:
+        """Answer what has come, at most PER_TURN requests."""
+        for _ in range(PER_TURN):
+            try:
+                frames = self.socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            self.answer(frames, now_ns)
+
+    def answer(self, frames: list[bytes], now_ns: int) -> None:
+        """Answer one request, given as routing id and what followed it."""
+        self.requests += 1
+        routing_id, *rest = frames
+        envelope = [routing_id]
+        if len(rest) > 1 and rest[0] == b"":
+            envelope.append(rest.pop(0))
+        try:
+            reply = self._reply(routing_id, rest, now_ns)
+        except WireError as error:
+            self.errors[error.code.value] += 1
+            reply = [codec.encode_error(codec.request_id(rest[0]) if rest else None, error)]
+        try:
+            self.socket.send_multipart([*envelope, *reply], zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            log.debug("reply dropped: %s", error)
+
+    def _reply(self, routing_id: bytes, rest: list[bytes], now_ns: int) -> list[bytes]:
+        if len(rest) != 1:
+            raise WireError(
+                ErrorCode.BAD_MESSAGE, f"a request of {len(rest)} frames", allowed="one frame, or an empty one and one"
+            )
+        request = codec.decode_request(rest[0])
+        verb = self._verbs.get(request.verb)
+        if verb is None:
+            shown = request.verb[:64]
+            raise WireError(ErrorCode.UNKNOWN_VERB, f"there is no verb {shown!r}", field="verb", allowed=", ".join(self._verbs))
+        try:
+            args = check_fields(verb.fields, request.args)
+            answer = verb.call(Caller(routing_id, now_ns), args)
+        except FieldError as error:
+            raise WireError(_CODES[error.problem], error.text, field=f"args.{error.field}", allowed=error.allowed) from None
+        except WireError:
+            raise
+        except Exception as error:
+            log.exception("verb %s failed", request.verb)
+            raise WireError(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}") from error
+        return _pack(request.id, answer)
+
+
+def _pack(request_id: Any, answer: Answer) -> list[bytes]:
+    reply = [codec.encode_result(request_id, answer.result)]
+    if answer.payload is not None:
+        reply.append(answer.payload)
+    return reply

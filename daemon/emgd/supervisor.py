@@ -1,0 +1,169 @@
+"""The supervising thread: answers the control socket, watches the device, keeps its clock probed and the world informed.
+
+One thread, one poll loop; everything slow about a device (probe, status, keep-alive) happens here and never in the sample loop.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import zmq
+from emgd_drivers.api import DeviceError, DeviceStatus, RunState
+from emgd_wire.kinds import Kind
+
+from emgd.acquisition import STREAMS, Acquisition
+from emgd.control import Control
+from emgd.publishing import Publishing
+
+log = logging.getLogger("emgd.supervisor")
+
+PROBE_S: Final = 0.25
+"""Clock probes: four a second give the model 64 of them in 16 s, for a thousandth of a core."""
+
+CLOCK_S: Final = 1.0
+STATUS_S: Final = 0.5
+KEEP_ALIVE_S: Final = 1.0
+KEEP_ALIVE_TIMEOUT_MS: Final = 5000
+"""The device stops by itself when the host has been dead this long; five missed calls, so that a stalled machine is no false alarm."""
+
+SILENT_NS: Final = 500_000_000
+"""No data for this long while streaming is a state of its own."""
+
+DRAINED_NS: Final = 1_000_000_000
+"""After the device said it is over and nothing more came for this long, its END frame is not coming."""
+
+
+@dataclass(slots=True)
+class Timer:
+    """A call that is due every so often; what was missed is not made up for."""
+
+    period_s: float
+    call: Callable[[int], None]
+    due_ns: int = 0
+
+
+class Supervisor:
+    """Poll loop over control socket, timers and the stop request."""
+
+    def __init__(self, acquisition: Acquisition, publishing: Publishing, control: Control) -> None:
+        self._acquisition = acquisition
+        self._publishing = publishing
+        self._control = control
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stopping = False
+        self._last_status: DeviceStatus | None = None
+        self._watching_since_ns = 0
+        self.state = "opening"
+        self.text = "the device is being opened"
+        self._timers = [
+            Timer(PROBE_S, self._probe),
+            Timer(CLOCK_S, self._publish_clock),
+            Timer(STATUS_S, self._watch),
+            Timer(KEEP_ALIVE_S, self._keep_alive),
+        ]
+
+    def request_stop(self, *_signal: Any) -> None:
+        """End `run` soon; safe in a signal handler."""
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+
+    def run(self) -> None:
+        """Serve until `request_stop`."""
+        poller = zmq.Poller()
+        poller.register(self._control.socket, zmq.POLLIN)
+        poller.register(self._wake, zmq.POLLIN)
+        while not self._stopping:
+            now_ns = time.monotonic_ns()
+            for timer in self._timers:
+                if now_ns >= timer.due_ns:
+                    timer.due_ns = now_ns + int(timer.period_s * 1e9)
+                    timer.call(now_ns)
+            wait_ns = min(timer.due_ns for timer in self._timers) - time.monotonic_ns()
+            poller.poll(max(0, wait_ns // 1_000_000 + 1))
+            self._control.serve(time.monotonic_ns())
+        os.close(self._wake)
+
+    # --- state
+
+    def set_state(self, state: str, text: str) -> None:
+        """Note a state and publish it, if it is a new one."""
+        if (state, text) == (self.state, self.text):
+            return
+        level = logging.WARNING if state in ("lost", "silent") else logging.INFO
+        log.log(level, "%s: %s: %s", self._acquisition.name, state, text)
+        self.state, self.text = state, text
+        payload = {"device": self._acquisition.name, "state": state, "text": text}
+        self._publishing.post(Kind.STATE, payload, self._acquisition.loop.next_seq, time.monotonic_ns())
+
+    def describe_streams(self, realtime_offset_ns: int) -> None:
+        """Publish the descriptions of the data streams."""
+        for kind in STREAMS:
+            description = self._acquisition.describe(kind, realtime_offset_ns)
+            self._publishing.describe(description, self._acquisition.oldest(), time.monotonic_ns())
+
+    @property
+    def _live(self) -> bool:
+        return self.state in ("streaming", "silent")
+
+    # --- timers
+
+    def _probe(self, _now_ns: int) -> None:
+        if self._live and self._acquisition.info.has_clock:
+            self._ask(self._acquisition.probe_clock)
+
+    def _keep_alive(self, _now_ns: int) -> None:
+        if self._live:
+            self._ask(lambda: self._acquisition.amplifier.keep_alive(KEEP_ALIVE_TIMEOUT_MS))
+
+    def _publish_clock(self, now_ns: int) -> None:
+        self._publishing.post(
+            Kind.CLOCK, self._acquisition.clock.snapshot(now_ns), self._acquisition.loop.next_seq, now_ns
+        )
+
+    def _watch(self, now_ns: int) -> None:
+        """Compare what the loop sees with what the device says."""
+        if not self._live:
+            return
+        loop = self._acquisition.loop
+        if loop.has_ended:
+            self._end()
+        elif not self._acquisition.running:
+            self.set_state("lost", f"{self._acquisition.info.serial} went away after sample {loop.next_seq}")
+        elif loop.stats()[0]["restarts"]:
+            self._acquisition.join()
+            self.set_state("lost", f"{self._acquisition.info.serial} began to count anew by itself; start the service again")
+        else:
+            self._ask(lambda: self._compare(self._acquisition.amplifier.status(), now_ns))
+
+    def _compare(self, status: DeviceStatus, now_ns: int) -> None:
+        loop = self._acquisition.loop
+        self._watching_since_ns = self._watching_since_ns or now_ns
+        idle_ns = now_ns - max(loop.idle_since_ns, self._watching_since_ns)
+        nothing_new = self._last_status is not None and self._last_status.frames == status.frames
+        self._last_status = status
+        if status.state is not RunState.STREAMING and nothing_new and idle_ns > DRAINED_NS and not loop.has_ended:
+            self._acquisition.join()
+            loop.finish(status.samples)
+            self._end()
+        elif idle_ns > SILENT_NS:
+            self.set_state("silent", f"no data from {self._acquisition.info.serial} for {SILENT_NS / 1e9:g} s")
+        else:
+            self.set_state("streaming", f"{self._acquisition.info.serial} streams")
+
+    def _end(self) -> None:
+        loop = self._acquisition.loop
+        self.set_state("ended", f"{self._acquisition.info.serial} has ended its stream after {loop.next_seq} samples")
+
+    def _ask(self, call: Callable[[], None]) -> None:
+        """Call the device; a device that does not answer is lost unless its last frames say that it is over."""
+        try:
+            call()
+        except DeviceError as error:
+            self._acquisition.join()
+            if self._acquisition.loop.has_ended:
+                self._end()
+            else:
+                self.set_state("lost", str(error))

@@ -1,0 +1,273 @@
+"""What clients can ask on the control socket: one table, one function per verb. The text is docs/protocol.md, section 6."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from emgd_drivers.fields import Field, FieldError, Problem, Required
+from emgd_wire.codec import WireError
+from emgd_wire.kinds import REPORT_INTERVAL_S, ErrorCode, Flag, Kind
+from emgd_wire.version import PROTOCOL, VERSION
+
+from emgd import filters, history
+from emgd.acquisition import STREAMS, Acquisition
+from emgd.clients import Clients, Progress, TooManyClientsError
+from emgd.publishing import PLANES, Publishing
+
+SEQ_MOST: Final = 2**63 - 1
+NAME_MOST: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and when."""
+
+    routing_id: bytes
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A result map, and for `history` the samples."""
+
+    result: dict[str, Any]
+    payload: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb: what it is for, what it takes, what it does."""
+
+    text: str
+    fields: tuple[Field, ...]
+    call: Callable[[Caller, dict[str, Any]], Answer]
+
+
+class Service(Protocol):
+    """What the verbs need of the service."""
+
+    session: str
+    started_ns: int
+    acquisition: Acquisition
+    publishing: Publishing
+    clients: Clients
+
+    def device_map(self) -> dict[str, Any]:
+        """The `device` map of `status`."""
+
+    def control_map(self) -> dict[str, Any]:
+        """The `control` map of `status`."""
+
+    def realtime_offset_ns(self) -> int:
+        """What to add to host time to get UTC."""
+
+    def describe_streams(self) -> None:
+        """Publish the descriptions anew."""
+
+
+_STREAM: Final = Field("stream", str, "stream id, such as amp0/raw", least=1, most=NAME_MOST)
+
+
+class Verbs:
+    """The verbs, bound to a service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.table: Mapping[str, Verb] = {
+            "hello": Verb(
+                "say your name, so that lag and drops are shown by it",
+                (
+                    Field("name", str, "what to call you", least=1, most=NAME_MOST),
+                    Field("pid", int, "your process", None, 1, 2**31),
+                ),
+                self.hello,
+            ),
+            "ping": Verb("is anybody there?", (), self.ping),
+            "help": Verb("this list", (), self.help),
+            "version": Verb("versions of software and protocol", (), self.version),
+            "status": Verb("every figure of the service", (), self.status),
+            "streams": Verb("descriptions of all data streams", (), self.streams),
+            "history": Verb(
+                "samples by number, as far as they are still there",
+                (
+                    _STREAM,
+                    Field("seq", int, "first sample", least=0, most=SEQ_MOST),
+                    Field("count", int, "how many", least=1, most=SEQ_MOST),
+                ),
+                self.history,
+            ),
+            "report": Verb(
+                "say how far you are",
+                (
+                    _STREAM,
+                    Field("next_seq", int, "sample after the last you have", least=0, most=SEQ_MOST),
+                    Field("dropped", int, "samples dropped for you so far", 0, 0, SEQ_MOST),
+                    Field("backfilled", int, "how many of these you fetched", 0, 0, SEQ_MOST),
+                ),
+                self.report,
+            ),
+            "filter": Verb(
+                "another filter, from the next block on",
+                (_STREAM, Field("channels", list, "channel numbers; default: all", None, 1, 1024, items=int), *filters.FIELDS),
+                self.filter,
+            ),
+            "bye": Verb("forget my name", (), self.bye),
+        }
+
+    # --- about the service
+
+    def ping(self, caller: Caller, _args: dict[str, Any]) -> Answer:
+        """Is anybody there?"""
+        return Answer({"host_time_ns": caller.now_ns})
+
+    def version(self, _caller: Caller, _args: dict[str, Any]) -> Answer:
+        """Versions of software and protocol."""
+        return Answer({"version": VERSION, "protocol": PROTOCOL})
+
+    def help(self, _caller: Caller, _args: dict[str, Any]) -> Answer:
+        """Every verb with its arguments."""
+        return Answer(
+            {
+                "verbs": [
+                    {
+                        "verb": name,
+                        "text": verb.text,
+                        "args": [
+                            {
+                                "name": field.name,
+                                "type": field.kind.__name__,
+                                "required": isinstance(field.default, Required),
+                                "allowed": field.allowed,
+                                "text": field.text,
+                            }
+                            for field in verb.fields
+                        ],
+                    }
+                    for name, verb in self.table.items()
+                ]
+            }
+        )
+
+    def status(self, caller: Caller, _args: dict[str, Any]) -> Answer:
+        """Every figure of the service."""
+        service = self._service
+        acquisition = service.acquisition
+        service.clients.forget_silent(caller.now_ns)
+        wire, _ = acquisition.loop.stats()
+        head = acquisition.ring.head
+        return Answer(
+            {
+                "version": VERSION,
+                "protocol": PROTOCOL,
+                "session": service.session,
+                "pid": os.getpid(),
+                "host_time_ns": caller.now_ns,
+                "uptime_s": (caller.now_ns - service.started_ns) / 1e9,
+                "device": service.device_map(),
+                "samples": acquisition.samples(),
+                "wire": wire,
+                "clock": acquisition.clock.snapshot(time.monotonic_ns()),
+                "publisher": service.publishing.stats(),
+                "clients": service.clients.as_list(caller.now_ns, dict.fromkeys(acquisition.stream_ids(), head)),
+                "control": service.control_map(),
+                "memory": {"rss_bytes": _rss_bytes(), "ring_bytes": acquisition.ring.total_bytes},
+            }
+        )
+
+    def streams(self, _caller: Caller, _args: dict[str, Any]) -> Answer:
+        """Descriptions of all data streams."""
+        offset = self._service.realtime_offset_ns()
+        return Answer({"streams": [self._service.acquisition.describe(kind, offset) for kind in STREAMS]})
+
+    # --- samples
+
+    def history(self, _caller: Caller, args: dict[str, Any]) -> Answer:
+        """Samples by number."""
+        acquisition = self._service.acquisition
+        kind = self._kind(args["stream"])
+        mask = int(Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE | (Flag.SETTLING if kind is Kind.FILTERED else 0))
+        try:
+            found = history.fetch(
+                acquisition.ring, PLANES[kind], args["seq"], args["count"], acquisition.sample_ns, mask
+            )
+        except history.NotInHistoryError as gone:
+            raise WireError(
+                ErrorCode.NOT_IN_HISTORY,
+                f"samples {args['seq']} to {args['seq'] + args['count'] - 1} are not in the history",
+                field="args.seq",
+                allowed=f"{gone.oldest} to {gone.newest - 1}" if gone.newest > gone.oldest else "nothing yet",
+            ) from None
+        return Answer(
+            {
+                "stream": args["stream"],
+                "session": self._service.session,
+                "dtype": STREAMS[kind][0],
+                "channels": acquisition.info.channel_count,
+                **found.as_map(),
+            },
+            found.payload,
+        )
+
+    def filter(self, _caller: Caller, args: dict[str, Any]) -> Answer:
+        """Another filter, from the next block on."""
+        if self._kind(args["stream"]) is not Kind.FILTERED:
+            raise FieldError(Problem.BAD, "stream", f"{args['stream']} is not filtered", f"{self._service.acquisition.name}/filtered")
+        acquisition = self._service.acquisition
+        count = acquisition.info.channel_count
+        for channel in args["channels"] or ():
+            if not 0 <= channel < count:
+                raise FieldError(Problem.BAD, "channels", f"there is no channel {channel}", f"0 to {count - 1}")
+        if not any(args[field.name] is not None for field in filters.FIELDS):
+            raise FieldError(Problem.MISSING, "preset", "which filter?", "preset, or numbers such as high_pass_hz")
+        from_seq = acquisition.set_filter(args["channels"], filters.spec_from(args))
+        self._service.describe_streams()
+        return Answer({"from_seq": from_seq, "channels": [designed.as_map() for designed in acquisition.designed]})
+
+    # --- about the caller
+
+    def hello(self, caller: Caller, args: dict[str, Any]) -> Answer:
+        """Say your name."""
+        if not args["name"].isprintable():
+            raise FieldError(Problem.BAD, "name", "name has characters that cannot be printed", "printable characters")
+        try:
+            client = self._service.clients.hello(caller.routing_id, args["name"], args["pid"], caller.now_ns)
+        except TooManyClientsError as error:
+            raise WireError(ErrorCode.TOO_MANY_CLIENTS, str(error)) from None
+        return Answer(
+            {
+                "session": self._service.session,
+                "version": VERSION,
+                "protocol": PROTOCOL,
+                "client": client.number,
+                "report_interval_s": REPORT_INTERVAL_S,
+            }
+        )
+
+    def report(self, caller: Caller, args: dict[str, Any]) -> Answer:
+        """Say how far you are."""
+        self._kind(args["stream"])
+        progress = Progress(args["next_seq"], args["dropped"], args["backfilled"])
+        self._service.clients.heard(caller.routing_id, caller.now_ns)
+        known = self._service.clients.report(caller.routing_id, args["stream"], progress)
+        return Answer({"head": self._service.acquisition.ring.head, "known": known})
+
+    def bye(self, caller: Caller, _args: dict[str, Any]) -> Answer:
+        """Forget my name."""
+        self._service.clients.bye(caller.routing_id)
+        return Answer({})
+
+    def _kind(self, stream: str) -> Kind:
+        streams = self._service.acquisition.stream_ids()
+        if stream not in streams:
+            raise WireError(
+                ErrorCode.UNKNOWN_STREAM, f"there is no stream {stream!r}", field="args.stream", allowed=", ".join(streams)
+            )
+        return streams[stream]
+
+
+def _rss_bytes() -> int:
+    """Resident memory of this process, the touched part of the ring included."""
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - one read of a pseudo file
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
