@@ -6,9 +6,11 @@ A hole is an unsigned 32- or 64-bit integer in its full width (0xce, 0xcf), a si
 from typing import Any, Final
 
 import msgpack
-from emgd_ext.publish import Template
 from emgd_wire.kinds import CAUSES, DTYPE_EVENT, MARK_CODES, Kind
 from emgd_wire.version import PROTOCOL
+
+Template = tuple[bytes, dict[str, int]]
+"""MessagePack bytes, and where in them the holes lie."""
 
 _UINT32: Final = b"\xce"
 _UINT64: Final = b"\xcf"
