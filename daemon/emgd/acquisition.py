@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+
+from emgd import filters
+from emgd.config import Config, FilterRule
 from emgd_drivers.api import Amplifier, DeviceError
 from emgd_ext.clock import ClockModel
 from emgd_ext.loop import SampleLoop
 from emgd_ext.ring import Ring
 from emgd_wire.kinds import CAUSES, Kind
-
-from emgd import filters
-from emgd.config import Config, FilterRule
 
 log = logging.getLogger("emgd.acquisition")
 
@@ -22,7 +22,8 @@ STREAMS: Final = {Kind.RAW: ("<i4", "count"), Kind.FILTERED: ("<f4", "uV")}
 """Data streams of an amplifier: dtype and unit."""
 
 FIRST_PROBES: Final = 12
-"""Clock probes before the start, so that the first block's stamp is as good as the cable allows; the loop's mailbox holds 16."""
+"""Clock probes before the start, so that the first block's stamp is as good as the cable allows; the loop's mailbox
+holds 16."""
 
 BYTES_PER_SAMPLE: Final = 8
 """int32 counts and float32 microvolts."""
@@ -41,7 +42,7 @@ class Acquisition:
         self.channels = amplifier.channels
         self.specs = channel_specs(config.filters, self.info.channel_count)
         self.designed = [filters.design(spec, self.info.rate_hz) for spec in self.specs]
-        self.block_samples = max(1, round(config.stream["block_ms"] * 1e-3 * self.info.rate_hz))
+        self.block_samples: int = max(1, round(config.stream["block_ms"] * 1e-3 * self.info.rate_hz))
         self.ring = Ring(self.info.channel_count, self.block_samples, self._history_samples(config))
         # A recording played N times as fast has N times the tick rate in host time, and as many ticks to a sample.
         speed = self.info.speed or 1.0
@@ -61,7 +62,7 @@ class Acquisition:
 
     def _history_samples(self, config: Config) -> int:
         wanted = int(config.stream["history_s"] * self.info.rate_hz)
-        bound = (config.stream["history_max_mb"] << 20) // (BYTES_PER_SAMPLE * self.info.channel_count)
+        bound: int = (config.stream["history_max_mb"] << 20) // (BYTES_PER_SAMPLE * self.info.channel_count)
         if wanted > bound:
             log.warning(
                 "history of %.0f s needs more than history_max_mb = %d; it holds %.1f s",
@@ -110,7 +111,8 @@ class Acquisition:
     # --- filters
 
     def set_filter(self, channels: Sequence[int] | None, spec: filters.FilterSpec) -> int | None:
-        """Another filter for some channels (None: all); returns the first sample through it, None if the stream stands still.
+        """Another filter for some channels (None: all); returns the first sample through it, None if the stream
+        stands still.
 
         FieldError when the rate does not allow it; then nothing has changed.
         """
@@ -150,6 +152,7 @@ class Acquisition:
             "simulated": self.info.simulated,
             "rate_hz": self.info.rate_hz,
             "speed": self.info.speed,
+            "notes": list(self.info.notes),
             "dtype": dtype,
             "unit": unit,
             "block_samples": self.block_samples,
@@ -184,11 +187,15 @@ class Acquisition:
 
 
 def channel_specs(rules: Sequence[FilterRule], channel_count: int) -> list[filters.FilterSpec]:
-    """The filter of each channel: the last rule that names it, else off. ValueError names a channel that is not there."""
+    """The filter of each channel: the last rule that names it, else off. ValueError names a channel that is not
+    there.
+    """
     specs = [filters.PRESETS["off"]] * channel_count
     for rule in rules:
         for channel in range(channel_count) if rule.channels is None else rule.channels:
             if not 0 <= channel < channel_count:
-                raise ValueError(f"[[filters]] channels: there is no channel {channel}; the device has 0 to {channel_count - 1}")
+                raise ValueError(
+                    f"[[filters]] channels: there is no channel {channel}; the device has 0 to {channel_count - 1}"
+                )
             specs[channel] = rule.spec
     return specs

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from emgd import filters
 from emgd_drivers.fields import Field, FieldError, check_fields
 from emgd_drivers.registry import DRIVERS, driver_fields
-
-from emgd import filters
 
 SERVICE_FIELDS: Final = (
     Field("runtime_dir", Path, "where the sockets lie; default: see docs/protocol.md, section 1", None),
@@ -27,7 +26,9 @@ STREAM_FIELDS: Final = (
     Field("queue_s", float, "how far a subscriber may fall behind before it loses blocks", 2.0, 0.1, 60),
 )
 
-CHANNELS_FIELD: Final = Field("channels", list, "channels the filter is for, counted from 0; default: all", None, 1, 1024, items=int)
+CHANNELS_FIELD: Final = Field(
+    "channels", list, "channels the filter is for, counted from 0; default: all", None, 1, 1024, items=int
+)
 
 SECTIONS: Final = ("service", "device", "stream", "filters")
 
@@ -94,7 +95,9 @@ class _Reader:
                 shape = "[[filters]] tables" if section == "filters" else f"a [{section}] table"
                 raise self._error(section, None, 0, f"{section} is not a table", shape)
         device = dict(document.get("device", {}))
-        driver = self._check("device", [Field("driver", str, "", "sim", choices=tuple(DRIVERS))], {"driver": device.pop("driver", "sim")})
+        driver = self._check(
+            "device", [Field("driver", str, "", "sim", choices=tuple(DRIVERS))], {"driver": device.pop("driver", "sim")}
+        )
         return Config(
             service=self._check("service", SERVICE_FIELDS, document.get("service", {})),
             driver=driver["driver"],
@@ -114,7 +117,9 @@ class _Reader:
         channels = values.pop("channels")
         return FilterRule(None if channels is None else tuple(channels), filters.spec_from(values))
 
-    def _check(self, section: str, fields: Sequence[Field], values: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
+    def _check(
+        self, section: str, fields: Sequence[Field], values: Mapping[str, Any], number: int = 0
+    ) -> dict[str, Any]:
         try:
             return check_fields(fields, values)
         except FieldError as error:
@@ -132,7 +137,9 @@ class _Reader:
         return ConfigError(f"{where}: {name}: {text}; allowed: {allowed}")
 
     def _line_of(self, section: str, key: str | None, number: int) -> int:
-        """Line of a key in the `number`-th table of its section. tomllib keeps no positions, so look for it as a reader would."""
+        """Line of a key in the `number`-th table of its section. tomllib keeps no positions, so look for it as a
+        reader would.
+        """
         header = re.compile(rf"\s*\[\[?\s*{re.escape(section)}\b")
         assignment = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=") if key else None
         seen = -1

@@ -1,6 +1,7 @@
 """The control socket: requests in, exactly one reply each, whatever came.
 
-Owner of the ROUTER socket. What the verbs do is in verbs.py; here is only how requests arrive, are refused and are answered.
+Owner of the ROUTER socket. What the verbs do is in verbs.py; here is only how requests arrive, are refused and are
+answered.
 """
 
 import logging
@@ -10,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import zmq
+
+from emgd.verbs import Answer, Caller, Verb
 from emgd_drivers.fields import FieldError, Problem, check_fields
 from emgd_wire import codec
 from emgd_wire.codec import WireError
 from emgd_wire.kinds import MAX_REQUEST_BYTES, ErrorCode
 from emgd_wire.paths import control_endpoint
-
-from emgd.verbs import Answer, Caller, Verb
 
 log = logging.getLogger("emgd.control")
 
@@ -43,7 +44,8 @@ class Control:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 200)
         self.socket.setsockopt(zmq.SNDHWM, QUEUE_REPLIES)
-        # One frame may be longer than a request may be, so that a long one gets an answer; a mad one ends the connection.
+        # One frame may be longer than a request may be, so that a long one gets an answer; a mad one ends the
+        # connection.
         self.socket.setsockopt(zmq.MAXMSGSIZE, 16 * MAX_REQUEST_BYTES)
         self.socket.bind(control_endpoint(directory))
 
@@ -86,12 +88,16 @@ class Control:
         verb = self._verbs.get(request.verb)
         if verb is None:
             shown = request.verb[:64]
-            raise WireError(ErrorCode.UNKNOWN_VERB, f"there is no verb {shown!r}", field="verb", allowed=", ".join(self._verbs))
+            raise WireError(
+                ErrorCode.UNKNOWN_VERB, f"there is no verb {shown!r}", field="verb", allowed=", ".join(self._verbs)
+            )
         try:
             args = check_fields(verb.fields, request.args)
             answer = verb.call(Caller(routing_id, now_ns), args)
         except FieldError as error:
-            raise WireError(_CODES[error.problem], error.text, field=f"args.{error.field}", allowed=error.allowed) from None
+            raise WireError(
+                _CODES[error.problem], error.text, field=f"args.{error.field}", allowed=error.allowed
+            ) from None
         except WireError:
             raise
         except Exception as error:

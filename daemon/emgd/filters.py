@@ -1,7 +1,7 @@
 """From a clinical preset or numbers to second-order sections, and what a user should know of them.
 
-High-pass and low-pass are designed apart (never one wide band-pass, which loses digits below 2 Hz), Butterworth, causal. Designed by SciPy;
-run by emgd_ext.cascade.
+High-pass and low-pass are designed apart (never one wide band-pass, which loses digits below 2 Hz), Butterworth,
+causal. Designed by SciPy; run by emgd_ext.cascade.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
 from emgd_drivers.fields import Field, FieldError, Problem
 from emgd_ext.cascade import Cascade
 
 MAX_BAND_EDGE: Final = 0.45
-"""Highest cut-off as a share of the sample rate: closer to one half the bilinear transform bends a filter out of shape."""
+"""Highest cut-off as a share of the sample rate: closer to one half the bilinear transform bends a filter out of
+shape."""
 
 LOWEST_HZ: Final = 0.02
 HIGHEST_HIGH_PASS_HZ: Final = 5000.0
@@ -43,9 +45,10 @@ def _preset(name: str, high_pass_hz: float, low_pass_hz: float, orders: tuple[in
     return FilterSpec(name, high_pass_hz, orders[0], low_pass_hz, orders[1])
 
 
-# Bands from the table of recording settings by test that the project works from (AANEM/IFCN-style practice). Where practice
-# gives a range, the low cut is the lower end for tests that read amplitude or duration off the wave. The low cut is of first order and the high cut
-# of second, as in clinical amplifiers: a steeper low cut adds a false late phase to a CMAP. The notch is off everywhere.
+# Bands from the table of recording settings by test that the project works from (AANEM/IFCN-style practice). Where
+# practice gives a range, the low cut is the lower end for tests that read amplitude or duration off the wave. The low
+# cut is of first order and the high cut of second, as in clinical amplifiers: a steeper low cut adds a false late
+# phase to a CMAP. The notch is off everywhere.
 PRESETS: Final[dict[str, FilterSpec]] = {
     spec.preset: spec
     for spec in (
@@ -84,7 +87,7 @@ def spec_from(values: dict[str, Any]) -> FilterSpec:
     """A spec from checked FIELDS: the preset, if any, with the numbers that were given beside it."""
     spec = PRESETS[values.get("preset") or "off"]
     given = {key: value for key, value in values.items() if key != "preset" and value is not None}
-    changes = {key: (value or None if key.endswith("_hz") else value) for key, value in given.items()}
+    changes: dict[str, Any] = {key: (value or None if key.endswith("_hz") else value) for key, value in given.items()}
     if changes:
         spec = replace(spec, **changes, preset=values.get("preset"))
     return spec
@@ -121,8 +124,8 @@ class Designed:
 def design(spec: FilterSpec, rate_hz: float) -> Designed:
     """Make a spec real at `rate_hz`.
 
-    FieldError when a cut-off is too high for the rate; a preset's low-pass is left out instead, and `note` says so: at a low rate the
-    converter's own band limit has done that work already.
+    FieldError when a cut-off is too high for the rate; a preset's low-pass is left out instead, and `note` says so:
+    at a low rate the converter's own band limit has done that work already.
     """
     from scipy import signal  # noqa: PLC0415 - half a second and 40 MB that `emgd --help` should not pay
 
@@ -157,7 +160,10 @@ def _fit_to_rate(spec: FilterSpec, rate_hz: float) -> tuple[FilterSpec, str]:
         value = getattr(spec, name)
         if value is not None and not LOWEST_HZ <= value <= edge:
             raise FieldError(
-                Problem.BAD, name, f"{name} cannot be {value:g} at {rate_hz:g} Hz", f"number, {LOWEST_HZ:g} to {edge:g}, or 0 = off"
+                Problem.BAD,
+                name,
+                f"{name} cannot be {value:g} at {rate_hz:g} Hz",
+                f"number, {LOWEST_HZ:g} to {edge:g}, or 0 = off",
             )
     if spec.high_pass_hz and spec.low_pass_hz and spec.high_pass_hz >= spec.low_pass_hz:
         raise FieldError(

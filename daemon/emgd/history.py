@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from emgd.templates import causes_in
 from emgd_ext import ring as ring_planes
 from emgd_ext.ring import Block, Ring
 from emgd_wire.kinds import MAX_HISTORY_BYTES
-
-from emgd.templates import causes_in
 
 BYTES_PER_NUMBER: Final = 4  # int32 and float32 alike
 TRIES: Final = 3
@@ -109,7 +108,9 @@ _GAP_FLAG: Final = 8  # emgd_wire.kinds.Flag.GAP_BEFORE, as a plain int
 
 
 def _collect(ring: Ring, at: tuple[int, Block] | None, seq: int, end: int) -> tuple[list[tuple[Block, int, int]], int]:
-    """Blocks of the range as (block, rows to skip, rows to take), and where the range ends for want of room or of blocks."""
+    """Blocks of the range as (block, rows to skip, rows to take), and where the range ends for want of room or of
+    blocks.
+    """
     room = MAX_HISTORY_BYTES // (ring.channels * BYTES_PER_NUMBER)
     blocks: list[tuple[Block, int, int]] = []
     if at is None:
@@ -136,7 +137,9 @@ def _collect(ring: Ring, at: tuple[int, Block] | None, seq: int, end: int) -> tu
 
 
 def _read(ring: Ring, plane: int, blocks: list[tuple[Block, int, int]]) -> bytes | None:
-    """The samples of blocks one after the other; runs without a gap are copied at once. None when overwritten meanwhile."""
+    """The samples of blocks one after the other; runs without a gap are copied at once. None when overwritten
+    meanwhile.
+    """
     runs: list[list[int]] = []
     for block, skip, rows in blocks:
         begin = block.seq + skip

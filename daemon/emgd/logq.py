@@ -1,4 +1,6 @@
-"""Logging off the working threads: records go through a queue, one thread writes them to standard error (journald's on a cart)."""
+"""Logging off the working threads: records go through a queue, one thread writes them to standard error (journald's
+on a cart).
+"""
 
 import logging
 import logging.handlers

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from emgd import config, logq
 from emgd_drivers.api import DeviceError
 from emgd_drivers.fields import FieldError
 from emgd_wire.version import PROTOCOL, VERSION
-
-from emgd import config, logq
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -59,12 +58,21 @@ def _parser() -> argparse.ArgumentParser:
         description="Run the service with a recording as its amplifier (docs/replay.md lists the formats).",
     )
     replay.add_argument("recording", type=Path, metavar="FILE", help="WFDB, EDF/BDF, WAV, CSV, NPY or NPZ")
-    replay.add_argument("--speed", type=_speed, default=1.0, metavar="N|max", help="times real time, or max (default: 1)")
+    replay.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="N|max", help="times real time, or max (default: 1)"
+    )
     replay.add_argument("--loop", action="store_true", help="begin again at the end; sample numbers run on")
-    replay.add_argument("--sidecar", type=Path, metavar="JSON", help="rate, unit and labels that the file does not tell")
-    replay.add_argument("--fault", action="append", default=None, metavar="FAULT", help="put a fault on the wire, such as drop@100")
+    replay.add_argument(
+        "--sidecar", type=Path, metavar="JSON", help="rate, unit and labels that the file does not tell"
+    )
+    replay.add_argument(
+        "--fault", action="append", default=None, metavar="FAULT", help="put a fault on the wire, such as drop@100"
+    )
     commands.add_parser(
-        "config", parents=[common], help="check the configuration and print it", description="Print every effective value as JSON."
+        "config",
+        parents=[common],
+        help="check the configuration and print it",
+        description="Print every effective value as JSON.",
     )
     return parser
 
@@ -76,7 +84,7 @@ def _speed(text: str) -> float:
         speed = float(text)
     except ValueError:
         speed = -1.0
-    if not 0 < speed <= 1000:  # noqa: PLR2004 - the driver's own bound
+    if not 0 < speed <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number up to 1000 nor max")
     return speed
 
@@ -117,7 +125,8 @@ def _serve(loaded: config.Config) -> int:
 def _say_ready(directory: Path, device: dict[str, Any]) -> None:
     speed = "as fast as possible" if device["speed"] == 0 else f"{device['speed']:g} x real time"
     print(
-        f"emgd {VERSION}: {device['serial']} ({device['driver']}), {device['channels']} channels at {device['rate_hz']:g} Hz, {speed}\n"
+        f"emgd {VERSION}: {device['serial']} ({device['driver']}), "
+        f"{device['channels']} channels at {device['rate_hz']:g} Hz, {speed}\n"
         f"  streams  ipc://{directory}/stream.sock\n"
         f"  control  ipc://{directory}/control.sock\n"
         f"Next, in another terminal:  emgctl watch --runtime-dir {directory}\n"

@@ -7,17 +7,18 @@ from typing import Any, Final
 
 import zmq
 import zmq.backend.cython._zmq
+
+from emgd import templates
+from emgd.acquisition import STREAMS, Acquisition
 from emgd_ext import ring as ring_planes
 from emgd_ext.publish import Publisher
 from emgd_wire import codec
 from emgd_wire.kinds import DESCRIPTION_SUFFIX, Flag, Kind
 from emgd_wire.paths import stream_endpoint
 
-from emgd import templates
-from emgd.acquisition import STREAMS, Acquisition
-
 QUEUE_BYTES: Final = 64 << 20
-"""Memory bound of one subscriber's queue, whatever queue_s says: ten stopped subscribers of 1024 channels must not end the service."""
+"""Memory bound of one subscriber's queue, whatever queue_s says: ten stopped subscribers of 1024 channels must not
+end the service."""
 
 LEAST_QUEUE_BLOCKS: Final = 16
 
@@ -28,7 +29,9 @@ PLANES: Final = {Kind.RAW: ring_planes.RAW, Kind.FILTERED: ring_planes.FILTERED}
 
 
 def libzmq_functions() -> dict[str, int]:
-    """Addresses of libzmq's C functions in the very library that pyzmq has loaded (a look-up in its extension covers what it links)."""
+    """Addresses of libzmq's C functions in the very library that pyzmq has loaded (a look-up in its extension covers
+    what it links).
+    """
     library = ctypes.CDLL(zmq.backend.cython._zmq.__file__)  # noqa: SLF001 - the only name of the loaded extension
     return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in LIBZMQ}
 
@@ -36,7 +39,9 @@ def libzmq_functions() -> dict[str, int]:
 class Publishing:
     """Owner of the stream socket until `start`; afterwards only `post` and figures."""
 
-    def __init__(self, context: zmq.Context[Any], directory: Path, acquisition: Acquisition, session: str, queue_s: float) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], directory: Path, acquisition: Acquisition, session: str, queue_s: float
+    ) -> None:
         self.session = session
         self.device = acquisition.name
         self._socket = context.socket(zmq.XPUB)
@@ -45,20 +50,24 @@ class Publishing:
         self._socket.setsockopt(zmq.SNDHWM, self.queue_blocks)
         self._socket.setsockopt(zmq.LINGER, 1000)
         self._socket.bind(stream_endpoint(directory))
-        self._publisher = Publisher(self._socket.underlying, libzmq_functions(), acquisition.ring, acquisition.loop.notify_fd)
+        self._publisher = Publisher(
+            self._socket.underlying, libzmq_functions(), acquisition.ring, acquisition.loop.notify_fd
+        )
         self._add_streams(acquisition)
         self._thread = threading.Thread(target=self._publisher.run, name="publish", daemon=True)
 
     @staticmethod
     def _queue_blocks(acquisition: Acquisition, queue_s: float) -> int:
         blocks_per_s = acquisition.info.rate_hz * (acquisition.info.speed or 1) / acquisition.block_samples
-        block_bytes = acquisition.block_samples * acquisition.info.channel_count * 4
-        return max(LEAST_QUEUE_BLOCKS, min(int(queue_s * blocks_per_s * len(STREAMS)), QUEUE_BYTES // block_bytes))
+        bound: int = QUEUE_BYTES // (acquisition.block_samples * acquisition.info.channel_count * 4)
+        return max(LEAST_QUEUE_BLOCKS, min(int(queue_s * blocks_per_s * len(STREAMS)), bound))
 
     def _add_streams(self, acquisition: Acquisition) -> None:
         flags = int(Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE)
         for stream, kind in acquisition.stream_ids().items():
-            header = templates.block_header(kind, self.session, stream, acquisition.info.channel_count, STREAMS[kind][0])
+            header = templates.block_header(
+                kind, self.session, stream, acquisition.info.channel_count, STREAMS[kind][0]
+            )
             mask = flags | (Flag.SETTLING if kind is Kind.FILTERED else 0)
             self._publisher.add_stream(stream.encode(), header, PLANES[kind], mask)
         gap, mark = f"{self.device}/{Kind.GAP}", f"{self.device}/{Kind.MARK}"

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import zmq
-from emgd_drivers.registry import open_amplifier
-from emgd_wire.paths import CONTROL_SOCKET, STREAM_SOCKET, runtime_dir
 
 from emgd.acquisition import Acquisition
 from emgd.clients import Clients
@@ -22,6 +20,8 @@ from emgd.control import Control
 from emgd.publishing import Publishing
 from emgd.supervisor import Supervisor
 from emgd.verbs import Verbs
+from emgd_drivers.registry import open_amplifier
+from emgd_wire.paths import CONTROL_SOCKET, STREAM_SOCKET, runtime_dir
 
 log = logging.getLogger("emgd.service")
 
@@ -124,7 +124,9 @@ def take_directory(directory: Path, undo: ExitStack) -> None:
     try:
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
-        raise ServiceError(f"{directory}: cannot be made: {error.strerror}; choose another with --runtime-dir") from None
+        raise ServiceError(
+            f"{directory}: cannot be made: {error.strerror}; choose another with --runtime-dir"
+        ) from None
     found = directory.stat()
     if found.st_uid != os.getuid():
         raise ServiceError(f"{directory}: belongs to user {found.st_uid}; choose another with --runtime-dir")
@@ -137,7 +139,8 @@ def take_directory(directory: Path, undo: ExitStack) -> None:
     except OSError:
         holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
         raise ServiceError(
-            f"{directory}: another service runs there (process {holder or '?'}); stop it, or choose another with --runtime-dir"
+            f"{directory}: another service runs there (process {holder or '?'}); "
+            "stop it, or choose another with --runtime-dir"
         ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

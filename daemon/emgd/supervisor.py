@@ -1,6 +1,8 @@
-"""The supervising thread: answers the control socket, watches the device, keeps its clock probed and the world informed.
+"""The supervising thread: answers the control socket, watches the device, keeps its clock probed and the world
+informed.
 
-One thread, one poll loop; everything slow about a device (probe, status, keep-alive) happens here and never in the sample loop.
+One thread, one poll loop; everything slow about a device (probe, status, keep-alive) happens here and never in the
+sample loop.
 """
 
 import logging
@@ -11,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import zmq
-from emgd_drivers.api import DeviceError, DeviceStatus, RunState
-from emgd_wire.kinds import Kind
 
 from emgd.acquisition import STREAMS, Acquisition
 from emgd.control import Control
 from emgd.publishing import Publishing
+from emgd_drivers.api import DeviceError, DeviceStatus, RunState
+from emgd_wire.kinds import Kind
 
 log = logging.getLogger("emgd.supervisor")
 
@@ -27,10 +29,14 @@ CLOCK_S: Final = 1.0
 STATUS_S: Final = 0.5
 KEEP_ALIVE_S: Final = 1.0
 KEEP_ALIVE_TIMEOUT_MS: Final = 5000
-"""The device stops by itself when the host has been dead this long; five missed calls, so that a stalled machine is no false alarm."""
+"""The device stops by itself when the host has been dead this long; five missed calls, so that a stalled machine is
+no false alarm."""
 
 SILENT_NS: Final = 500_000_000
-"""No data for this long while streaming is a state of its own."""
+"""No data for this long while streaming is a state of its own ..."""
+
+SILENT_SAMPLES: Final = 3
+"""... and at least this many samples, for recordings of a sample a second."""
 
 DRAINED_NS: Final = 1_000_000_000
 """After the device said it is over and nothing more came for this long, its END frame is not coming."""
@@ -56,6 +62,7 @@ class Supervisor:
         self._stopping = False
         self._last_status: DeviceStatus | None = None
         self._watching_since_ns = 0
+        self._silent_ns = max(SILENT_NS, int(SILENT_SAMPLES * acquisition.sample_ns))
         self.state = "opening"
         self.text = "the device is being opened"
         self._timers = [
@@ -134,7 +141,9 @@ class Supervisor:
             self.set_state("lost", f"{self._acquisition.info.serial} went away after sample {loop.next_seq}")
         elif loop.stats()[0]["restarts"]:
             self._acquisition.join()
-            self.set_state("lost", f"{self._acquisition.info.serial} began to count anew by itself; start the service again")
+            self.set_state(
+                "lost", f"{self._acquisition.info.serial} began to count anew by itself; start the service again"
+            )
         else:
             self._ask(lambda: self._compare(self._acquisition.amplifier.status(), now_ns))
 
@@ -148,8 +157,8 @@ class Supervisor:
             self._acquisition.join()
             loop.finish(status.samples)
             self._end()
-        elif idle_ns > SILENT_NS:
-            self.set_state("silent", f"no data from {self._acquisition.info.serial} for {SILENT_NS / 1e9:g} s")
+        elif idle_ns > self._silent_ns:
+            self.set_state("silent", f"no data from {self._acquisition.info.serial} for {self._silent_ns / 1e9:g} s")
         else:
             self.set_state("streaming", f"{self._acquisition.info.serial} streams")
 

@@ -1,11 +1,13 @@
 """MessagePack bytes with fixed-width holes: packed once here, patched in place per message by emgd_ext.publish.
 
-A hole is an unsigned 32- or 64-bit integer in its full width (0xce, 0xcf), a signed 32-bit one (0xd2), or a binary of fixed length.
+A hole is an unsigned 32- or 64-bit integer in its full width (0xce, 0xcf), a signed 32-bit one (0xd2), or a binary of
+fixed length.
 """
 
 from typing import Any, Final
 
 import msgpack
+
 from emgd_wire.kinds import CAUSES, DTYPE_EVENT, MARK_CODES, Kind
 from emgd_wire.version import PROTOCOL
 
@@ -33,7 +35,7 @@ class _Map:
         self.data += bytes(size)
 
     def count(self, size: int) -> None:
-        self.hole("count", _UINT64 if size == 8 else _UINT32, size)  # noqa: PLR2004 - bytes of an u64
+        self.hole("count", _UINT64 if size == 8 else _UINT32, size)
         self.places["count_bytes"] = size
 
     def template(self) -> Template:
@@ -50,7 +52,7 @@ def block_header(kind: Kind, session: str, stream: str, channels: int, dtype: st
     header.hole("host_time_ns", _UINT64, 8)
     header.hole("flags", _UINT32, 4)
     header.hole("gap_before", _UINT64, 8)
-    marker = b"\xc4" + channels.to_bytes(1, "big") if channels < 256 else b"\xc5" + channels.to_bytes(2, "big")  # noqa: PLR2004
+    marker = b"\xc4" + channels.to_bytes(1, "big") if channels < 256 else b"\xc5" + channels.to_bytes(2, "big")
     header.hole("channel_flags", marker, channels)
     return header.template()
 

@@ -1,4 +1,6 @@
-"""What clients can ask on the control socket: one table, one function per verb. The text is docs/protocol.md, section 6."""
+"""What clients can ask on the control socket: one table, one function per verb. The text is docs/protocol.md, section
+6.
+"""
 
 import os
 import time
@@ -6,15 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from emgd_drivers.fields import Field, FieldError, Problem, Required
-from emgd_wire.codec import WireError
-from emgd_wire.kinds import REPORT_INTERVAL_S, ErrorCode, Flag, Kind
-from emgd_wire.version import PROTOCOL, VERSION
-
 from emgd import filters, history
 from emgd.acquisition import STREAMS, Acquisition
 from emgd.clients import Clients, Progress, TooManyClientsError
 from emgd.publishing import PLANES, Publishing
+from emgd_drivers.fields import Field, FieldError, Problem, Required
+from emgd_wire.codec import WireError
+from emgd_wire.kinds import REPORT_INTERVAL_S, ErrorCode, Flag, Kind
+from emgd_wire.version import PROTOCOL, VERSION
 
 SEQ_MOST: Final = 2**63 - 1
 NAME_MOST: Final = 64
@@ -110,7 +111,11 @@ class Verbs:
             ),
             "filter": Verb(
                 "another filter, from the next block on",
-                (_STREAM, Field("channels", list, "channel numbers; default: all", None, 1, 1024, items=int), *filters.FIELDS),
+                (
+                    _STREAM,
+                    Field("channels", list, "channel numbers; default: all", None, 1, 1024, items=int),
+                    *filters.FIELDS,
+                ),
                 self.filter,
             ),
             "bye": Verb("forget my name", (), self.bye),
@@ -187,7 +192,9 @@ class Verbs:
         """Samples by number."""
         acquisition = self._service.acquisition
         kind = self._kind(args["stream"])
-        mask = int(Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE | (Flag.SETTLING if kind is Kind.FILTERED else 0))
+        mask = int(
+            Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE | (Flag.SETTLING if kind is Kind.FILTERED else 0)
+        )
         try:
             found = history.fetch(
                 acquisition.ring, PLANES[kind], args["seq"], args["count"], acquisition.sample_ns, mask
@@ -213,7 +220,9 @@ class Verbs:
     def filter(self, _caller: Caller, args: dict[str, Any]) -> Answer:
         """Another filter, from the next block on."""
         if self._kind(args["stream"]) is not Kind.FILTERED:
-            raise FieldError(Problem.BAD, "stream", f"{args['stream']} is not filtered", f"{self._service.acquisition.name}/filtered")
+            raise FieldError(
+                Problem.BAD, "stream", f"{args['stream']} is not filtered", f"{self._service.acquisition.name}/filtered"
+            )
         acquisition = self._service.acquisition
         count = acquisition.info.channel_count
         for channel in args["channels"] or ():
@@ -262,7 +271,10 @@ class Verbs:
         streams = self._service.acquisition.stream_ids()
         if stream not in streams:
             raise WireError(
-                ErrorCode.UNKNOWN_STREAM, f"there is no stream {stream!r}", field="args.stream", allowed=", ".join(streams)
+                ErrorCode.UNKNOWN_STREAM,
+                f"there is no stream {stream!r}",
+                field="args.stream",
+                allowed=", ".join(streams),
             )
         return streams[stream]
 

@@ -1,8 +1,8 @@
 """What every amplifier driver offers, and the few ways in which a device can fail.
 
-The service knows amplifiers by this page alone. A driver is opened, asked what it has, set up, started; then its `source`
-(where bytes come from) and its `decoder` (what they mean) go to the sample loop, which runs without Python, while
-the slow calls here (probe, status, keep-alive) go on from the supervising thread.
+The service knows amplifiers by this page alone. A driver is opened, asked what it has, set up, started; then its
+`source` (where bytes come from) and its `decoder` (what they mean) go to the sample loop, which runs without Python,
+while the slow calls here (probe, status, keep-alive) go on from the supervising thread.
 """
 
 from abc import ABC, abstractmethod
@@ -51,9 +51,10 @@ class RunState(IntEnum):
 class AmplifierInfo:
     """What a device is and can do; fixed while it is open.
 
-    `rate_hz` is the nominal sample rate, `tick_hz` the nominal frequency of the device clock as seen by the host. `speed` is 1 for
-    hardware; a recording played N times as fast has N, one played as fast as possible has 0, and then `has_clock` is false:
-    its ticks say nothing about real time.
+    `rate_hz` is the nominal sample rate, `tick_hz` the nominal frequency of the device clock as seen by the host.
+    `speed` is 1 for hardware; a recording played N times as fast has N, one played as fast as possible has 0, and
+    then `has_clock` is false: its ticks say nothing about real time.
+    `notes` are sentences that a user of the samples should know.
     """
 
     driver: str
@@ -66,6 +67,7 @@ class AmplifierInfo:
     has_clock: bool = True
     simulated: bool = False
     speed: float = 1.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,8 @@ class DeviceStatus:
 class Transport(Protocol):
     """A way to a USB device: control transfers by call, bulk IN as a source for the sample loop.
 
-    Implemented by the simulation's cable now; by libusb for hardware. Raises DeviceRefusedError on STALL and DeviceLostError when
-    nobody is at the other end.
+    Implemented by the simulation's cable now; by libusb for hardware. Raises DeviceRefusedError on STALL and
+    DeviceLostError when nobody is at the other end.
     """
 
     def control_in(self, request: int, value: int, index: int, length: int) -> bytes:

@@ -57,9 +57,11 @@ class Field:
         """What is allowed, in words."""
         if self.choices:
             return ", ".join(self.choices)
-        noun = {str: "string", int: "integer", float: "number", bool: "true or false", Path: "path", list: "list"}[self.kind]
+        noun = {str: "string", int: "integer", float: "number", bool: "true or false", Path: "path", list: "list"}[
+            self.kind
+        ]
         if self.kind is list:
-            noun = f"list of {({str: 'strings', int: 'integers'}[self.items])}"
+            noun = f"list of { ({str: 'strings', int: 'integers'}[self.items]) }"
         what = " characters" if self.kind is str else " items" if self.kind is list else ""
         if self.least is not None and self.most is not None:
             return f"{noun}, {self.least:g} to {self.most:g}{what}"
@@ -92,7 +94,7 @@ class Field:
         return _is(value, str) if self.kind is Path else _is(value, self.kind)
 
     def _refuse(self, value: Any) -> FieldError:
-        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."  # noqa: PLR2004 - one line of text
+        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
         return FieldError(Problem.BAD, self.name, f"{self.name} cannot be {shown}", self.allowed)
 
 

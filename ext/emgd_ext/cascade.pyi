@@ -20,5 +20,7 @@ class Cascade:
     def prime(self, counts: npt.NDArray[np.int32]) -> None:
         """State as if `counts` (channels,) had been there for ever."""
 
-    def process(self, counts: npt.NDArray[np.int32], *, single: bool = False) -> npt.NDArray[np.float64] | npt.NDArray[np.float32]:
+    def process(
+        self, counts: npt.NDArray[np.int32], *, single: bool = False
+    ) -> npt.NDArray[np.float64] | npt.NDArray[np.float32]:
         """Next rows (n, channels) of counts to µV: float64, or float32 as published when `single`."""

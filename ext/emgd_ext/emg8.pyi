@@ -8,7 +8,9 @@ import numpy.typing as npt
 from emgd_ext.decoder import Decoder
 
 class Frame(NamedTuple):
-    """A decoded frame as tests see it; `status` is 0 good, 1 corrupt, 2 truncated; `known` tells whether the header was sound."""
+    """A decoded frame as tests see it; `status` is 0 good, 1 corrupt, 2 truncated; `known` tells whether the header
+    was sound.
+    """
 
     status: int
     known: bool
@@ -16,7 +18,7 @@ class Frame(NamedTuple):
     flags: int
     frame_seq: int
     first: int
-    count: int
+    count: int  # type: ignore[assignment]  # the glossary's word; it hides tuple.count, which nobody calls
     tick: int
     samples: npt.NDArray[np.int32] | None
     marks: list[tuple[int, int, int, int]]

@@ -19,6 +19,7 @@ cdef extern from "sequence.h" nogil:
         emgd_gap gaps[2]
         int gap_count
         uint32_t skip
+        int unreadable
         int repeated
         int restarted
         int ended
@@ -95,7 +96,6 @@ cdef class SampleLoop:
     cdef void take_transfer(self, const uint8_t* data, size_t size, int64_t host_ns) noexcept nogil
     cdef void take_probes(self) noexcept nogil
     cdef void take_frame(self, const emgd_frame* frame, int64_t host_ns) noexcept nogil
-    cdef void count_damage(self, const emgd_frame* frame) noexcept nogil
     cdef void add_gap(self, const emgd_gap* gap) noexcept nogil
     cdef uint64_t tick_of(self, uint64_t seq) noexcept nogil
     cdef void take_marks(self, const emgd_frame* frame, uint32_t skip) noexcept nogil

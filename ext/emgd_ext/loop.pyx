@@ -133,15 +133,19 @@ cdef class SampleLoop:
     cdef void take_frame(self, const emgd_frame* frame, int64_t host_ns) noexcept nogil:
         cdef emgd_verdict verdict
         self.counters.frames += 1
-        self.count_damage(frame)
         verdict = emgd_sequence_accept(&self.sequence, frame)
+        if frame.status == EMGD_FRAME_TRUNCATED:
+            self.counters.truncated += 1
+        elif frame.status == EMGD_FRAME_CORRUPT or verdict.unreadable:
+            self.counters.corrupt += 1
+        if verdict.unreadable:
+            return
         if verdict.repeated:
             self.counters.repeated += 1
             self.counters.restarts += verdict.restarted
             return
-        if frame.known:
-            self.edge_seq = frame.first
-            self.edge_tick = frame.tick
+        self.edge_seq = frame.first
+        self.edge_tick = frame.tick
         if frame.status == EMGD_FRAME_GOOD and frame.count > 0:
             self.clock.arrival(self.tick_of(frame.first + frame.count - 1), host_ns)
         self.conclude(&verdict)
@@ -154,10 +158,6 @@ cdef class SampleLoop:
 
     cdef uint64_t tick_of(self, uint64_t seq) noexcept nogil:
         return self.edge_tick + <uint64_t> <int64_t> (<double> <int64_t> (seq - self.edge_seq) * self.ticks_per_sample)
-
-    cdef void count_damage(self, const emgd_frame* frame) noexcept nogil:
-        self.counters.corrupt += frame.status == EMGD_FRAME_CORRUPT
-        self.counters.truncated += frame.status == EMGD_FRAME_TRUNCATED
 
     cdef void conclude(self, const emgd_verdict* verdict) noexcept nogil:
         cdef int i

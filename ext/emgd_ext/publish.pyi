@@ -1,11 +1,11 @@
 """The publish thread: blocks and events from the ring to the XPUB socket."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from emgd_ext.ring import Ring
 
-Template = tuple[bytes, dict[str, int]]
+Template: TypeAlias = tuple[bytes, dict[str, int]]
 """MessagePack bytes and where in them the fixed-width fields lie."""
 
 class Publisher:

@@ -28,7 +28,8 @@ def unpack24(data: bytes) -> npt.NDArray[np.int32]:
     """Packed 24-bit little-endian two's complement to int32."""
     octets = np.frombuffer(data, np.uint8).reshape(-1, 3).astype(np.int32)
     unsigned = octets[:, 0] + (octets[:, 1] << 8) + (octets[:, 2] << 16)
-    return np.where(unsigned >= 1 << 23, unsigned - (1 << 24), unsigned).astype(np.int32)
+    signed: npt.NDArray[np.int32] = np.where(unsigned >= 1 << 23, unsigned - (1 << 24), unsigned).astype(np.int32)
+    return signed
 
 
 def cascade(
@@ -84,7 +85,9 @@ class SequenceRules:
             return
         end = frame.first + frame.count
         ahead = 0 if self.next_frame is None else (frame.frame_seq - self.next_frame) % (1 << 32)
-        if self.next_frame is not None and (ahead >= 1 << 31 or end < self.expected or (frame.count and end == self.expected)):
+        if self.next_frame is not None and (
+            ahead >= 1 << 31 or end < self.expected or (frame.count and end == self.expected)
+        ):
             return  # sent twice
         if frame.good and frame.count:
             self.frame_samples = frame.count

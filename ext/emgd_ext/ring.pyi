@@ -14,7 +14,7 @@ class Block(NamedTuple):
     """One published block: which samples, when, flags, and a byte of flags per channel."""
 
     seq: int
-    count: int
+    count: int  # type: ignore[assignment]  # the glossary's word; it hides tuple.count, which nobody calls
     gap_before: int
     host_time_ns: int
     flags: int
@@ -25,7 +25,7 @@ class Event(NamedTuple):
 
     kind: int
     seq: int
-    count: int
+    count: int  # type: ignore[assignment]  # the glossary's word; it hides tuple.count, which nobody calls
     host_time_ns: int
     before_block: int
     code: int

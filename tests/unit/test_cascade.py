@@ -1,11 +1,14 @@
 """The filter cascade against scipy.signal.sosfilt, for any split into blocks."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from emgd import filters
-from emgd_ext import cascade, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from emgd import filters
+from emgd_ext import cascade, reference
 
 RATE_HZ = 48_000.0
 LONGEST_BLOCK = 4800
@@ -32,7 +35,7 @@ def test_equals_scipy_to_1e_9_for_any_split_into_blocks(channels, splits, seed):
     running = filters.cascade_of(designed, scale)
     running.prime(counts[0])
     edges = np.cumsum([0, *splits])
-    blocks = [running.process(counts[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    blocks = [running.process(counts[a:b]) for a, b in pairwise(edges)]
     expected = reference.cascade(counts, scale, [d.sections for d in designed])
     worst = np.abs(np.vstack(blocks) - expected).max(axis=0) / np.abs(expected).max(axis=0)
     assert worst.max() < 1e-9

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from emgd_ext.clock import ClockModel
 
 TICK_HZ = 48e6
@@ -55,7 +56,11 @@ def play(world, duration_s, *, probes=True, silence=(np.inf, np.inf)):
         done_ns = world.host_ns(first_s + FRAME_LAST_S)
         if rng.random() < world.stalls_per_s * FRAME_S:
             stalled_until = done_ns + world.stall_ns
-        delivered = max(delivered + 1e3, stalled_until if done_ns < stalled_until else 0.0, done_ns + rng.uniform(0, world.jitter_ns))
+        delivered = max(
+            delivered + 1e3,
+            stalled_until if done_ns < stalled_until else 0.0,
+            done_ns + rng.uniform(0, world.jitter_ns),
+        )
         if not silence[0] <= first_s < silence[1]:
             model.observe_arrival(world.tick(first_s + FRAME_LAST_S), int(delivered))
             if probes and number % int(PROBE_S / FRAME_S) == 0:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from emgd_ext import kernels, reference
 from hypothesis import given
 from hypothesis import strategies as st
+
+from emgd_ext import kernels, reference
 
 CHECK = b"123456789"
 COUNTS = st.lists(st.integers(-(2**23), 2**23 - 1), max_size=70)

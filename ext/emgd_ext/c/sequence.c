@@ -39,6 +39,8 @@ emgd_verdict emgd_sequence_accept(emgd_sequence *s, const emgd_frame *frame) {
     if (!frame->known || frame->first > s->expected + EMGD_MAX_GAP_SAMPLES) {
         s->damaged++;
         s->damaged_causes |= damage_cause(frame->status);
+        verdict.unreadable = 1;
+        verdict.skip = frame->count;
         return verdict;
     }
     uint64_t end = frame->first + frame->count;

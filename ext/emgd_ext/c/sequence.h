@@ -27,7 +27,8 @@ typedef struct {
     emgd_gap gaps[2]; /* what is missing before the frame; the frame itself, when its body is damaged */
     int gap_count;
     uint32_t skip;
-    int repeated; /* sent twice: nothing in it is new */
+    int unreadable; /* nothing it says may be believed; what it held shows with the next frame */
+    int repeated;   /* sent twice: nothing in it is new */
     int restarted; /* the device began to count anew by itself */
     int ended;
 } emgd_verdict;

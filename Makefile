@@ -1,0 +1,47 @@
+# Everything sets itself up: a fresh clone with python3, python3-venv, gcc and make needs no other step.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := replay,completion,test,lint
+
+# What the compiled modules are made from; a change rebuilds them.
+SOURCES := setup.py pyproject.toml $(wildcard ext/emgd_ext/*.pyx ext/emgd_ext/*.pxd ext/emgd_ext/c/*)
+BUILT := $(VENV)/built
+
+.PHONY: help run replay test lint soak clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(BUILT): $(VENV)/bin/python $(SOURCES)
+	@echo "building emgd and fetching what it needs (about a minute, once) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@touch $@
+
+run: $(BUILT)  ## start the service on the simulated amplifier
+	@exec $(BIN)/emgd run
+
+replay: $(BUILT)  ## play a recording: make replay FILE=needle.hea
+	@test -n "$(FILE)" || { echo "which recording? make replay FILE=needle.hea"; exit 2; }
+	@exec $(BIN)/emgd replay "$(FILE)"
+
+test: $(BUILT)  ## all tests (under 4 minutes)
+	@$(BIN)/python -m pytest
+
+lint: $(BUILT)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint ext
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+soak: $(BUILT)  ## 8 channels at 48 kHz for 10 minutes with 4 subscribers
+	@$(BIN)/python benchmarks/soak.py
+
+clean:  ## remove what was built
+	rm -rf $(VENV) build *.egg-info ext/emgd_ext/*.so ext/emgd_ext/*.c

@@ -1,0 +1,96 @@
+"""A simulated device as a process of its own, so that it stalls, overflows and dies as hardware would.
+
+`python -m emgd_drivers.sim.device CONTROL_FD BULK_FD SPEC` is started by sim/cable.py. Both descriptors are
+SOCK_SEQPACKET sockets: one control message (sim/link.py) or one bulk transfer each. The process ends with the cable:
+when the host's end of the control socket is gone, or when the fault plan unplugs it.
+"""
+
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from emgd_drivers.api import DeviceError, DeviceLostError
+from emgd_drivers.sim.link import MAX_MESSAGE_BYTES, failed, ready, reply
+from emgd_drivers.sim.model import Emg8Model
+from emgd_drivers.sim.signal import Signal, SyntheticEmg
+from emgd_drivers.sim.spec import DeviceSpec
+
+BULK_SEND_BYTES: Final = 1024 * 1024
+"""Wanted room on the way to the host, as for many transfers in flight; the kernel may grant less."""
+
+NS_PER_S: Final = 1_000_000_000
+
+
+def main() -> None:
+    """Build the device, say READY or FAILED, serve until the cable is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # These go to the host too, and the host decides.
+        signal.signal(number, signal.SIG_IGN)
+    control_fd, bulk_fd, spec = sys.argv[1:]
+    with socket.socket(fileno=int(control_fd)) as control, socket.socket(fileno=int(bulk_fd)) as bulk:
+        bulk.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BULK_SEND_BYTES)
+        # A host that dies takes its sockets with it; a device that is unplugged has nobody to tell.
+        with suppress(BrokenPipeError, ConnectionResetError, DeviceLostError):
+            try:
+                model = build(DeviceSpec.from_json(spec))
+            except (DeviceError, ValueError, OSError) as error:
+                control.send(failed(error))
+                return
+            control.send(ready(model))
+            serve(model, control, bulk)
+
+
+def build(spec: DeviceSpec) -> Emg8Model:
+    """The device that a spec describes, powered up now. Raises DeviceError, ValueError or OSError, one line each."""
+    plan = spec.plan
+    return Emg8Model(
+        _signal(spec, plan.seed),
+        plan,
+        speed=spec.speed,
+        serial=spec.serial,
+        fifo_bytes=spec.fifo_bytes,
+        now_ns=time.monotonic_ns(),
+    )
+
+
+def _signal(spec: DeviceSpec, seed: int) -> Signal:
+    if spec.signal == "recording":
+        from emgd_drivers.replay import open_recording  # noqa: PLC0415 - file formats, needed by no other device
+
+        return open_recording(spec.path, loop=spec.loop, sidecar=spec.sidecar)
+    return SyntheticEmg(spec.channels, spec.rate_hz, seed=seed, length=spec.length, triggers=spec.triggers)
+
+
+def serve(model: Emg8Model, control: socket.socket, bulk: socket.socket) -> None:
+    """Answer and stream until the cable is gone. Deadlines are absolute, so being late once makes nothing later."""
+    model.connect(partial(_send, bulk))
+    while not model.unplugged:
+        next_ns = model.next_event_ns()
+        wait_s = None if next_ns is None else max(0, next_ns - time.monotonic_ns()) / NS_PER_S
+        readable, _, _ = select.select([control], [bulk] if model.blocked else [], [], wait_s)
+        if not readable:
+            model.run(time.monotonic_ns())
+            continue
+        request = control.recv(MAX_MESSAGE_BYTES)
+        if not request:
+            return
+        control.send(reply(model, request, time.monotonic_ns()))
+
+
+def _send(bulk: socket.socket, transfer: bytes) -> bool:
+    """Hand a transfer to the host if it takes one now."""
+    try:
+        bulk.send(transfer, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except (BrokenPipeError, ConnectionResetError):
+        return True  # The host closed its end and will never take anything again: nothing is worth keeping.
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What a simulated device shall be: one value that travels from the host's process to the device's."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from emgd_drivers.sim.faults import FaultPlan
+from emgd_drivers.sim.model import SERIAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    """A simulated device. `signal` is "synthetic", or "recording" with the file at `path`.
+
+    `channels`, `rate_hz`, `triggers` and `length` (samples, None = endless) are for the synthetic signal, `loop` and
+    `sidecar` for a recording. `speed` 0 = as fast as possible. `faults` are the strings of sim/faults.py; ValueError
+    when one of them is bad.
+    """
+
+    signal: str = "synthetic"
+    channels: int = 8
+    rate_hz: float = 48_000.0
+    triggers: bool = False
+    length: int | None = None
+    path: str = ""
+    loop: bool = False
+    sidecar: str | None = None
+    speed: float = 1.0
+    serial: str = SERIAL
+    faults: tuple[str, ...] = ()
+    fifo_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.signal not in {"synthetic", "recording"}:
+            raise ValueError(f"signal is {self.signal!r}; choose synthetic or recording")
+        FaultPlan.parse(self.faults)
+
+    def to_json(self) -> str:
+        """For the command line of the device's process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "DeviceSpec":
+        """From what `to_json` wrote."""
+        fields = json.loads(text)
+        return cls(**(fields | {"faults": tuple(fields.get("faults", ()))}))
+
+    @property
+    def plan(self) -> FaultPlan:
+        """What goes wrong."""
+        return FaultPlan.parse(self.faults)
