@@ -84,12 +84,13 @@ class Acquisition:
 
     def stop(self) -> None:
         """Stop the device, then the loop; whatever arrived is in the ring."""
-        try:
-            self.amplifier.stop()
-            self._thread.join(timeout=1.0)  # the END frame ends the loop by itself
-        except DeviceError as error:
-            log.info("%s: not stopped: %s", self.name, error)
-        self.join()
+        if self.running:
+            try:
+                self.amplifier.stop()
+                self._thread.join(timeout=1.0)  # the END frame ends the loop by itself
+            except DeviceError as error:
+                log.info("%s: not stopped: %s", self.name, error)
+            self.join()
         self.amplifier.close()
 
     def join(self) -> None:

@@ -24,6 +24,7 @@ STREAM_FIELDS: Final = (
     Field("history_s", float, "how far back clients can fetch samples", 60.0, 1, 3600),
     Field("history_max_mb", int, "memory bound of the history, whatever history_s says", 1024, 1, 65536),
     Field("queue_s", float, "how far a subscriber may fall behind before it loses blocks", 2.0, 0.1, 60),
+    Field("wait", bool, "start the device only when somebody has subscribed", default=False),
 )
 
 CHANNELS_FIELD: Final = Field(

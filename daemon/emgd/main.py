@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "--sidecar", type=Path, metavar="JSON", help="rate, unit and labels that the file does not tell"
     )
+    replay.add_argument("--wait", action="store_true", help="begin when the first subscriber is there")
     replay.add_argument(
         "--fault", action="append", default=None, metavar="FAULT", help="put a fault on the wire, such as drop@100"
     )
@@ -100,6 +101,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         if options.fault:
             device["faults"] = options.fault
         found["device"] = device
+        if options.wait:
+            found["stream"] = {"wait": True}
     return found
 
 
@@ -133,3 +136,7 @@ def _say_ready(directory: Path, device: dict[str, Any]) -> None:
         "Ctrl-C ends the service.",
         flush=True,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

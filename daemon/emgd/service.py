@@ -71,9 +71,11 @@ class Service:
             self.supervisor = Supervisor(self.acquisition, self.publishing, self.control)
             self.publishing.start()
             self.describe_streams()
-            self.acquisition.start()
             undo.callback(self.acquisition.stop)
-            self.supervisor.set_state("streaming", f"{amplifier.info.serial} streams")
+            if self.config.stream["wait"]:
+                self.supervisor.set_state("waiting", f"{amplifier.info.serial} waits for the first subscriber")
+            else:
+                self.supervisor.start_device()
             self._undo = undo.pop_all()
 
     def run(self, ready: Callable[[], None]) -> None:

@@ -25,6 +25,9 @@ log = logging.getLogger("emgd.supervisor")
 PROBE_S: Final = 0.25
 """Clock probes: four a second give the model 64 of them in 16 s, for a thousandth of a core."""
 
+WAIT_S: Final = 0.1
+"""How often to look for the first subscriber."""
+
 CLOCK_S: Final = 1.0
 STATUS_S: Final = 0.5
 KEEP_ALIVE_S: Final = 1.0
@@ -66,6 +69,7 @@ class Supervisor:
         self.state = "opening"
         self.text = "the device is being opened"
         self._timers = [
+            Timer(WAIT_S, self._start_when_wanted),
             Timer(PROBE_S, self._probe),
             Timer(CLOCK_S, self._publish_clock),
             Timer(STATUS_S, self._watch),
@@ -115,7 +119,16 @@ class Supervisor:
     def _live(self) -> bool:
         return self.state in ("streaming", "silent")
 
+    def start_device(self) -> None:
+        """Let the device stream; raises DeviceError."""
+        self._acquisition.start()
+        self.set_state("streaming", f"{self._acquisition.info.serial} streams")
+
     # --- timers
+
+    def _start_when_wanted(self, _now_ns: int) -> None:
+        if self.state == "waiting" and self._publishing.stats()["subscriptions"]:
+            self._ask(self.start_device)
 
     def _probe(self, _now_ns: int) -> None:
         if self._live and self._acquisition.info.has_clock:
