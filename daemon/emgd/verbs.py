@@ -228,9 +228,10 @@ class Verbs:
         for channel in args["channels"] or ():
             if not 0 <= channel < count:
                 raise FieldError(Problem.BAD, "channels", f"there is no channel {channel}", f"0 to {count - 1}")
-        if not any(args[field.name] is not None for field in filters.FIELDS):
+        wanted = {field.name: args[field.name] for field in filters.FIELDS}
+        if all(value is None for value in wanted.values()):
             raise FieldError(Problem.MISSING, "preset", "which filter?", "preset, or numbers such as high_pass_hz")
-        from_seq = acquisition.set_filter(args["channels"], filters.spec_from(args))
+        from_seq = acquisition.set_filter(args["channels"], filters.spec_from(wanted))
         self._service.describe_streams()
         return Answer({"from_seq": from_seq, "channels": [designed.as_map() for designed in acquisition.designed]})
 

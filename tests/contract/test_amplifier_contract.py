@@ -1,0 +1,207 @@
+"""What every amplifier driver must do, whatever is behind it. A new driver adds a way to open it to WAYS and nothing else."""
+
+import json
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from emgd import filters
+from emgd_drivers.api import DeviceLostError, Mode, RunState
+from emgd_drivers.emg8.api import Emg8Amplifier
+from emgd_drivers.registry import open_amplifier
+from emgd_drivers.sim.cable import InProcessTransport
+from emgd_drivers.sim.faults import FaultPlan
+from emgd_drivers.sim.model import Emg8Model
+from emgd_drivers.sim.signal import SyntheticEmg
+from emgd_ext import ring as planes
+from emgd_ext.clock import ClockModel
+from emgd_ext.loop import SampleLoop
+from emgd_ext.ring import Ring
+
+STREAM_S = 0.3
+
+
+class RealTime:
+    """A device that lives by the wall clock: waiting is all there is to do."""
+
+    def __init__(self, amplifier):
+        self.amplifier = amplifier
+
+    def pass_time(self, seconds):
+        time.sleep(seconds)
+
+
+class VirtualTime:
+    """A model in this process, on a clock that the test moves."""
+
+    def __init__(self):
+        self.now_ns = 10**9
+        model = Emg8Model(SyntheticEmg(4, 8000.0), FaultPlan(), now_ns=self.now_ns)
+        self.transport = InProcessTransport(model, lambda: self.now_ns)
+        self.amplifier = Emg8Amplifier(self.transport, simulated=True, clock_ns=lambda: self.now_ns)
+
+    def pass_time(self, seconds):
+        end_ns = self.now_ns + int(seconds * 1e9)
+        while self.now_ns < end_ns:
+            self.now_ns += 1_000_000
+            self.transport.pump()
+            time.sleep(0)
+
+
+@contextmanager
+def opened(amplifier):
+    try:
+        yield RealTime(amplifier)
+    finally:
+        amplifier.close()
+
+
+@contextmanager
+def in_process(_tmp_path):
+    world = VirtualTime()
+    yield world
+    world.amplifier.close()
+
+
+def simulated(_tmp_path):
+    options = {"channels": 4, "rate_hz": 8000.0, "triggers": True, "serial": "EMG8-TEST", "speed": 1.0, "faults": []}
+    return opened(open_amplifier("sim", options))
+
+
+def replayed(tmp_path):
+    path = tmp_path / "recording.npy"
+    np.save(path, np.arange(4 * 40_000, dtype=np.int32).reshape(-1, 4) % 1000)
+    (tmp_path / "recording.json").write_text(json.dumps({"rate_hz": 8000, "uv_per_count": 0.5}))
+    options = {"recording": path, "sidecar": None, "loop": False, "speed": 1.0, "faults": []}
+    return opened(open_amplifier("replay", options))
+
+
+WAYS = {"in process": in_process, "own process": simulated, "recording": replayed}
+
+
+@pytest.fixture(params=WAYS)
+def world(request, tmp_path):
+    with WAYS[request.param](tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def looping(amplifier):
+    """A sample loop that reads the amplifier."""
+    info, channels = amplifier.info, amplifier.channels
+    designed = [filters.design(filters.PRESETS["off"], info.rate_hz)] * len(channels)
+    loop = SampleLoop(
+        amplifier.decoder(),
+        ClockModel(info.tick_hz),
+        Ring(len(channels), 16, 80_000),
+        filters.cascade_of(designed, [channel.uv_per_count for channel in channels]),
+        np.array([channel.saturation_count for channel in channels], np.int32),
+        info.tick_hz / info.rate_hz,
+        2 * info.max_frame_bytes,
+    )
+    thread = threading.Thread(target=loop.run, args=(amplifier.source(),))
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.stop()
+        thread.join()
+
+
+def settle(loop, samples, timeout_s=3.0):
+    """The loop runs in real time whatever the device does: wait until it has that many samples."""
+    give_up = time.monotonic() + timeout_s
+    while loop.next_seq < samples and time.monotonic() < give_up:
+        time.sleep(0.005)
+
+
+def test_it_says_what_it_is(world):
+    info = world.amplifier.info
+    assert info.serial
+    assert info.serial.isprintable()
+    assert info.rate_hz == 8000
+    assert info.tick_hz > info.rate_hz
+    assert info.channel_count == len(world.amplifier.channels) == 4
+    assert info.max_frame_bytes > 0
+
+
+def test_its_channels_have_a_name_a_scale_and_an_end_of_range(world):
+    for channel in world.amplifier.channels:
+        assert channel.label
+        assert channel.uv_per_count != 0
+        assert channel.saturation_count > 0
+        assert channel.mode is Mode.NORMAL
+
+
+def test_it_is_idle_until_started(world):
+    world.pass_time(0.05)
+    assert world.amplifier.status().state is RunState.IDLE
+    assert world.amplifier.status().samples == 0
+
+
+def test_it_streams_every_sample_once_and_says_how_many_there_were(world):
+    amplifier = world.amplifier
+    with looping(amplifier) as loop:
+        amplifier.start()
+        world.pass_time(STREAM_S)
+        assert amplifier.status().state is RunState.STREAMING
+        amplifier.stop()
+        world.pass_time(0.05)
+        total = amplifier.status().samples
+        settle(loop, total)
+        assert loop.has_ended, "the END frame came"
+        assert loop.next_seq == total
+        assert total == pytest.approx(STREAM_S * 8000, rel=0.5)
+        _, samples = loop.stats()
+        assert (samples["gaps"], samples["missing"]) == (0, 0)
+        blocks = [loop.ring.block(index) for index in range(loop.ring.blocks)]
+        assert sum(block.count for block in blocks) == total
+        assert all(loop.ring.read(planes.RAW, block.seq, block.count) is not None for block in blocks)
+
+
+def test_its_clock_can_be_probed_and_goes_forward(world):
+    probes = []
+    for _ in range(3):
+        probes.append(world.amplifier.probe_clock())
+        world.pass_time(0.01)
+    for earlier, later in zip(probes, probes[1:], strict=False):
+        assert earlier.before_ns <= earlier.after_ns <= later.before_ns
+        assert later.tick > earlier.tick
+    ticks = probes[-1].tick - probes[0].tick
+    elapsed_s = (probes[-1].after_ns - probes[0].before_ns) * 1e-9
+    assert ticks == pytest.approx(elapsed_s * world.amplifier.info.tick_hz, rel=0.5)
+
+
+def test_it_stops_by_itself_when_the_host_falls_silent(world):
+    amplifier = world.amplifier
+    with looping(amplifier) as loop:
+        amplifier.start()
+        amplifier.keep_alive(100)
+        world.pass_time(0.05)
+        amplifier.keep_alive(100)
+        world.pass_time(0.4)
+        assert amplifier.status().state is not RunState.STREAMING
+        settle(loop, amplifier.status().samples)
+        assert loop.next_seq == amplifier.status().samples
+
+
+def test_keep_alive_off_lets_it_stream_on(world):
+    world.amplifier.start()
+    world.amplifier.keep_alive(100)
+    world.amplifier.keep_alive(0)
+    world.pass_time(0.3)
+    assert world.amplifier.status().state is RunState.STREAMING
+
+
+def test_closing_twice_does_no_harm(world):
+    world.amplifier.close()
+    world.amplifier.close()
+
+
+def test_a_device_that_is_gone_is_lost_and_not_silent(tmp_path):
+    with simulated(tmp_path) as world:
+        world.amplifier.close()
+        with pytest.raises(DeviceLostError):
+            world.amplifier.status()
