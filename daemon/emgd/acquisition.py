@@ -40,8 +40,9 @@ class Acquisition:
         self.amplifier = amplifier
         self.info = amplifier.info
         self.channels = amplifier.channels
-        self.specs = channel_specs(config.filters, self.info.channel_count)
-        self.designed = [filters.design(spec, self.info.rate_hz) for spec in self.specs]
+        specs = channel_specs(config.filters, self.info.channel_count)
+        self._designer = filters.Designer(self.info.rate_hz)
+        self.designed = self._designer.design(specs)
         self.block_samples: int = max(1, round(config.stream["block_ms"] * 1e-3 * self.info.rate_hz))
         self.ring = Ring(self.info.channel_count, self.block_samples, self._history_samples(config))
         # A recording played N times as fast has N times the tick rate in host time, and as many ticks to a sample.
@@ -117,7 +118,7 @@ class Acquisition:
 
         FieldError when the rate does not allow it; then nothing has changed.
         """
-        designed = filters.design(spec, self.info.rate_hz)
+        (designed,) = self._designer.design([spec])
         chosen = range(len(self.designed)) if channels is None else channels
         wanted = list(self.designed)
         for channel in chosen:

@@ -1,7 +1,8 @@
 """From a clinical preset or numbers to second-order sections, and what a user should know of them.
 
 High-pass and low-pass are designed apart (never one wide band-pass, which loses digits below 2 Hz), Butterworth,
-causal. Designed by SciPy; run by emgd_ext.cascade.
+causal. Designed by SciPy (filter_design.py), run by
+emgd_ext.cascade.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from emgd import filter_design
 from emgd_drivers.fields import Field, FieldError, Problem
 from emgd_ext.cascade import Cascade
 
@@ -127,27 +129,45 @@ def design(spec: FilterSpec, rate_hz: float) -> Designed:
     FieldError when a cut-off is too high for the rate; a preset's low-pass is left out instead, and `note` says so:
     at a low rate the converter's own band limit has done that work already.
     """
-    from scipy import signal  # noqa: PLC0415 - half a second and 40 MB that `emgd --help` should not pay
+    fitted, note = _fit_to_rate(spec, rate_hz)
+    return _designed(fitted, note, rate_hz, filter_design.design(_task(fitted, rate_hz)))
 
-    spec, note = _fit_to_rate(spec, rate_hz)
-    parts = []
-    if spec.high_pass_hz:
-        parts.append(signal.butter(spec.high_pass_order, spec.high_pass_hz, "highpass", fs=rate_hz, output="sos"))
-    if spec.low_pass_hz:
-        parts.append(signal.butter(spec.low_pass_order, spec.low_pass_hz, "lowpass", fs=rate_hz, output="sos"))
-    if spec.notch_hz:
-        parts.append(signal.tf2sos(*signal.iirnotch(spec.notch_hz, spec.notch_q, fs=rate_hz)))
-    if not parts:
-        return Designed(spec, np.empty((0, 6)), np.empty((0, 2)), 0, {}, note)
-    sections = np.vstack(parts)
-    return Designed(
-        spec=spec,
-        sections=sections,
-        zi=signal.sosfilt_zi(sections),
-        settle_samples=_settle_samples(sections),
-        group_delay_us=_group_delay_us(sections, rate_hz),
-        note=note,
+
+class Designer:
+    """Designs at one sample rate without SciPy in this process; remembers what it made, all presets from the start."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._rate_hz = rate_hz
+        self._made: dict[FilterSpec, Designed] = {}
+        self.design([spec for spec in PRESETS.values() if _fits(spec, rate_hz)])
+
+    def design(self, specs: Sequence[FilterSpec]) -> list[Designed]:
+        """As `design`, for several specs; what is new takes most of a second, together."""
+        fitted = {spec: _fit_to_rate(spec, self._rate_hz) for spec in specs if spec not in self._made}
+        if fitted:
+            tasks = [_task(spec, self._rate_hz) for spec, _ in fitted.values()]
+            for asked, made in zip(fitted, filter_design.design_elsewhere(tasks), strict=True):
+                self._made[asked] = _designed(*fitted[asked], self._rate_hz, made)
+        return [self._made[spec] for spec in specs]
+
+
+def _task(spec: FilterSpec, rate_hz: float) -> filter_design.Task:
+    return filter_design.Task(
+        rate_hz,
+        spec.high_pass_hz,
+        spec.high_pass_order,
+        spec.low_pass_hz,
+        spec.low_pass_order,
+        spec.notch_hz,
+        spec.notch_q,
     )
+
+
+def _designed(spec: FilterSpec, note: str, rate_hz: float, made: filter_design.Sections) -> Designed:
+    if len(made.sections) == 0:
+        return Designed(spec, made.sections, made.zi, 0, {}, note)
+    settle_samples = _settle_samples(made.sections)
+    return Designed(spec, made.sections, made.zi, settle_samples, _group_delay_us(made.sections, rate_hz), note)
 
 
 def _fit_to_rate(spec: FilterSpec, rate_hz: float) -> tuple[FilterSpec, str]:
@@ -173,6 +193,14 @@ def _fit_to_rate(spec: FilterSpec, rate_hz: float) -> tuple[FilterSpec, str]:
             f"number below {spec.low_pass_hz:g}",
         )
     return spec, note
+
+
+def _fits(spec: FilterSpec, rate_hz: float) -> bool:
+    try:
+        _fit_to_rate(spec, rate_hz)
+    except FieldError:
+        return False
+    return True
 
 
 def _settle_samples(sections: npt.NDArray[np.float64]) -> int:

@@ -93,7 +93,9 @@ def _speed(text: str) -> float:
 def _overrides(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """What the command line says, in the shape of the configuration."""
     service = {"runtime_dir": options.runtime_dir, "log_level": options.log_level}
-    found = {"service": {key: str(value) for key, value in service.items() if value is not None}}
+    found: dict[str, dict[str, Any]] = {
+        "service": {key: str(value) for key, value in service.items() if value is not None}
+    }
     if options.command == "replay":
         device = {"driver": "replay", "recording": str(options.recording), "speed": options.speed, "loop": options.loop}
         if options.sidecar:

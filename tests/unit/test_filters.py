@@ -90,3 +90,21 @@ def test_a_wide_band_at_two_hertz_keeps_its_digits():
             out[i] = y
         wanted = out
     assert float(np.abs(got - wanted).max()) < 0.05
+
+
+def test_another_process_designs_the_very_same_numbers():
+    designer = filters.Designer(RATE_HZ)
+    specs = [filters.PRESETS["motor"], FilterSpec(high_pass_hz=33.3, notch_hz=50.0), filters.PRESETS["off"]]
+    for spec, elsewhere in zip(specs, designer.design(specs), strict=True):
+        here = filters.design(spec, RATE_HZ)
+        assert (here.sections == elsewhere.sections).all()
+        assert (here.zi == elsewhere.zi).all()
+        assert here.as_map() == elsewhere.as_map()
+
+
+def test_a_rate_too_low_for_some_presets_still_has_the_others():
+    designer = filters.Designer(250.0)
+    (surface,) = designer.design([filters.PRESETS["surface"]])
+    assert surface.spec.low_pass_hz is None
+    with pytest.raises(FieldError, match="high_pass_hz cannot be 1000 at 250 Hz"):
+        designer.design([filters.PRESETS["jitter_concentric"]])
