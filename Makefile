@@ -36,7 +36,7 @@ lint: $(BUILT)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint ext
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 

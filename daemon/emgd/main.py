@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 from emgd import config, logq
 from emgd_drivers.api import DeviceError
 from emgd_drivers.fields import FieldError
+from emgd_wire.paths import runtime_dir
 from emgd_wire.version import PROTOCOL, VERSION
 
 EXIT_FAILED: Final = 1
@@ -134,10 +136,23 @@ def _say_ready(directory: Path, device: dict[str, Any]) -> None:
         f"{device['channels']} channels at {device['rate_hz']:g} Hz, {speed}\n"
         f"  streams  ipc://{directory}/stream.sock\n"
         f"  control  ipc://{directory}/control.sock\n"
-        f"Next, in another terminal:  emgctl watch --runtime-dir {directory}\n"
+        f"Next, in another terminal:  {_emgctl()} watch{_where(directory)}\n"
         "Ctrl-C ends the service.",
         flush=True,
     )
+
+
+def _emgctl() -> str:
+    """How to call emgctl from here: by its bare name where the shell finds it, else by its path."""
+    beside = Path(sys.executable).parent / "emgctl"
+    if shutil.which("emgctl") or not beside.exists():
+        return "emgctl"
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
+
+
+def _where(directory: Path) -> str:
+    """The option that a client needs to find us; none where it looks by itself."""
+    return "" if directory == runtime_dir() else f" --runtime-dir {directory}"
 
 
 if __name__ == "__main__":

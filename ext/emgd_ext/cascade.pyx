@@ -13,9 +13,9 @@ MAX_SECTIONS = EMGD_MAX_SECTIONS
 cdef class Cascade:
     """Filter of all channels.
 
-    `scale` (channels,) is µV per count; `sections` has for each channel an array (n, 6) of second-order sections as SciPy writes them
-    (b0 b1 b2 a0 a1 a2), n up to MAX_SECTIONS, 0 = off; `zi` the matching (n, 2) states after an endless input of 1;
-    `settle_samples` (channels,) how long to call the output settling after priming.
+    `scale` (channels,) is µV per count; `sections` has for each channel an array (n, 6) of second-order sections as
+    SciPy writes them (b0 b1 b2 a0 a1 a2), n up to MAX_SECTIONS, 0 = off; `zi` the matching (n, 2) states after an
+    endless input of 1; `settle_samples` (channels,) how long to call the output settling after priming.
     """
 
     def __cinit__(self, scale, sections, zi, settle_samples):

@@ -57,6 +57,7 @@ cdef class ClockModel:
     cdef void start(self, uint64_t tick, int64_t host_ns) noexcept nogil
     cdef void arrival(self, uint64_t tick, int64_t host_ns) noexcept nogil
     cdef void probe(self, int64_t before_ns, uint64_t tick, int64_t after_ns) noexcept nogil
+    cdef double window_ns(self) noexcept nogil
     cdef void close_window(self) noexcept nogil
     cdef double fit_at(self, double x) noexcept nogil
     cdef double out_at(self, double x) noexcept nogil

@@ -2,14 +2,14 @@
 
 Not Python because every block is stamped in the sample loop, without the GIL.
 
-Two kinds of observation bound the truth from two sides. A frame *arrives* after its last sample was taken, never before: over half a second
-of arrivals the earliest one is late by almost nothing, whatever the jitter of the rest. A *probe* latches the device's clock
-between two host times; the earlier one is a bound from below. A decayed regression through the earliest arrivals gives the rate and
-the upper envelope; the tightest lower bound of the recent probes says how far below it the truth can lie; stamps follow the middle and
-the remaining doubt is published as sigma.
+Two kinds of observation bound the truth from two sides. A frame *arrives* after its last sample was taken, never
+before: over half a second of arrivals the earliest one is late by almost nothing, whatever the jitter of the rest. A
+*probe* latches the device's clock between two host times; the earlier one is a bound from below. A decayed regression
+through the earliest arrivals gives the rate and the upper envelope; the tightest lower bound of the recent probes
+says how far below it the truth can lie; stamps follow the middle and the remaining doubt is published as sigma.
 
-Residual = host time minus what the nominal tick rate would give, counted from the first observation. Stamps never go back: a new fit is
-approached by slewing, never by stepping backwards.
+Residual = host time minus what the nominal tick rate would give, counted from the first observation. Stamps never go
+back: a new fit is approached by slewing, never by stepping backwards.
 """
 
 from libc.math cimport exp, fabs, llround, sqrt
@@ -22,7 +22,7 @@ cdef extern from *:
 cdef double WINDOW_NS = 0.5e9
 cdef double FIRST_WINDOW_NS = 0.1e9     # the first ten, so that the rate is known after a second
 cdef int FIRST_WINDOWS = 10
-cdef int WINDOW_ARRIVALS = 8            # a slow device's window lasts until it has as many: a minimum of fewer is no envelope
+cdef int WINDOW_ARRIVALS = 8            # a slow device's window lasts until it has these: fewer make no envelope
 cdef double DECAY_NS = 10e9             # weight of an old window falls by e in this time
 cdef int LINE_WINDOWS = 4               # fewer windows than this give no rate
 cdef double PRIOR_SLOPE = 100e-6        # crystals are within 100 ppm; holds the rate while there is little data
@@ -39,7 +39,9 @@ cdef double HOLDOVER_NS = 1e9
 
 
 cdef class ClockModel:
-    """Clock of one device. `tick_hz` nominal ticks per second; `virtual`: ticks say nothing about real time, count them instead."""
+    """Clock of one device. `tick_hz` nominal ticks per second; `virtual`: ticks say nothing about real time, count
+    them instead.
+    """
 
     def __cinit__(self, double tick_hz, *, bint virtual=False):
         if not tick_hz > 0:
@@ -78,16 +80,16 @@ cdef class ClockModel:
                 self.open_best_x = x
                 self.open_best_r = r
             self.open_arrivals += 1
-            if (
-                self.open_arrivals >= WINDOW_ARRIVALS
-                and x - self.open_start_x >= (FIRST_WINDOW_NS if self.windows_closed < <uint64_t> FIRST_WINDOWS else WINDOW_NS)
-            ):
+            if self.open_arrivals >= WINDOW_ARRIVALS and x - self.open_start_x >= self.window_ns():
                 self.close_window()
                 self.refit(x)
             elif not self.out_set:
                 self.refit(x)
         self.version += 1
         fence()
+
+    cdef double window_ns(self) noexcept nogil:
+        return FIRST_WINDOW_NS if self.windows_closed < <uint64_t> FIRST_WINDOWS else WINDOW_NS
 
     cdef void close_window(self) noexcept nogil:
         if (
@@ -161,12 +163,13 @@ cdef class ClockModel:
         """Decayed regression through the earliest arrivals, without the windows that were late as a whole."""
         cdef double weight[CLOCK_WINDOWS]
         cdef double late[CLOCK_WINDOWS]
-        cdef double sw = 0.0, sx, sr, sxx = 0.0, sxr, mx = 0.0, mr = 0.0, slope = self.fit.slope, scatter = self.scatter_ns
-        cdef int i, turn, kept, n = self.window_count
+        cdef double sw = 0.0, sx, sr, sxx = 0.0, sxr, mx = 0.0, mr = 0.0
+        cdef double slope = self.fit.slope, scatter = self.scatter_ns
+        cdef int i, _turn, kept, n = self.window_count
         for i in range(n):
             weight[i] = exp((self.window_x[i] - x) / DECAY_NS)
             late[i] = 0.0
-        for turn in range(3):
+        for _turn in range(3):
             sw = sx = sr = sxx = sxr = 0.0
             kept = 0
             for i in range(n):

@@ -1,14 +1,17 @@
 """What a device's bytes mean: the border between a device family's format and the sample loop.
 
-Not Python because a decoder runs in the sample loop, without the GIL. A decoder of another family derives from Decoder and
-keeps two rules: it never reads outside the transfer, and what it calls a good frame has passed the device's own check.
+Not Python because a decoder runs in the sample loop, without the GIL. A decoder of another family derives from
+Decoder and keeps two rules: it never reads outside the transfer, and what it calls a good frame has passed the
+device's own check.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 
 cdef class Decoder:
-    """Base of all decoders: `begin` a transfer, take frames with `next` until it says no, `unpack` rows and `mark`s of each."""
+    """Base of all decoders: `begin` a transfer, take frames with `next` until it says no, `unpack` rows and `mark`s
+    of each.
+    """
 
     cdef void begin(self, const uint8_t* data, size_t size) noexcept nogil:
         pass

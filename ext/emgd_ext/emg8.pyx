@@ -4,7 +4,7 @@ Not Python because it looks at every byte of a thousand frames a second, in the 
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from emgd_ext.decoder cimport (
     EMGD_FRAME_CORRUPT,
@@ -164,6 +164,6 @@ cdef class Emg8Decoder(Decoder):
                 self.mark(frame, i, &mark)
                 marks.append((mark.seq, mark.code, mark.channel, mark.value))
         return Frame(
-            frame.status, bool(frame.known), frame.type, frame.flags, frame.frame_seq, frame.first, frame.count, frame.tick,
-            samples, marks,
+            frame.status, bool(frame.known), frame.type, frame.flags, frame.frame_seq, frame.first, frame.count,
+            frame.tick, samples, marks,
         )

@@ -1,7 +1,7 @@
 """The sample loop: bytes from the device to samples in the ring, one thread per amplifier.
 
-Not Python because it must keep up whatever Python does: once it runs it takes no GIL, calls no logger and allocates nothing. Figures
-leave it through the ring and the counters, wishes (probe, filter) come in through a mailbox.
+Not Python because it must keep up whatever Python does: once it runs it takes no GIL, calls no logger and allocates
+nothing. Figures leave it through the ring and the counters, wishes (probe, filter) come in through a mailbox.
 
     source -> decoder -> sequence (which samples, what is missing) -> ring (raw) -> cascade -> ring (filtered) -> block
 
@@ -73,8 +73,9 @@ cdef int64_t now_ns() noexcept nogil:
 cdef class SampleLoop:
     """Loop of one amplifier.
 
-    `limits` (channels,) absolute counts from which a sample is saturated; `ticks_per_sample` of the device clock; `buffer_bytes` the longest
-    transfer. After `run` has returned, `outcome` is "ended" (the device said so), "lost" (it went away) or "stopped".
+    `limits` (channels,) absolute counts from which a sample is saturated; `ticks_per_sample` of the device clock;
+    `buffer_bytes` the longest transfer. After `run` has returned, `outcome` is "ended" (the device said so), "lost"
+    (it went away) or "stopped".
     """
 
     def __cinit__(self, Decoder decoder, ClockModel clock, Ring ring, Cascade cascade, limits, double ticks_per_sample,
@@ -357,7 +358,9 @@ cdef class SampleLoop:
         return room
 
     def set_filter(self, Cascade cascade):
-        """Filter from the next block on; `filter_pending` tells until when. It starts primed, and settling is flagged."""
+        """Filter from the next block on; `filter_pending` tells until when. It starts primed, and settling is
+        flagged.
+        """
         if cascade.handle.channels != self.channels:
             raise ValueError(f"a filter of {cascade.handle.channels} channels for a loop of {self.channels}")
         pthread_mutex_lock(&self.mailbox)

@@ -1,10 +1,11 @@
 """The publish thread: blocks and events from the ring to the XPUB socket.
 
-Not Python because a Python publisher beside one busy Python thread wakes milliseconds late. It calls libzmq's C functions, whose addresses
-the daemon looks up in the library that pyzmq has loaded, on the socket that pyzmq made. From `run` on that socket belongs to this thread.
+Not Python because a Python publisher beside one busy Python thread wakes milliseconds late. It calls libzmq's C
+functions, whose addresses the daemon looks up in the library that pyzmq has loaded, on the socket that pyzmq made.
+From `run` on that socket belongs to this thread.
 
-Headers are MessagePack templates, packed once in Python, with fixed-width integers at known offsets that are overwritten per message.
-Sends never wait: a subscriber whose queue is full loses the block, and nobody else notices.
+Headers are MessagePack templates, packed once in Python, with fixed-width integers at known offsets that are
+overwritten per message. Sends never wait: a subscriber whose queue is full loses the block, and nobody else notices.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
@@ -64,7 +65,7 @@ cdef enum:
     FLAG_SETTLING = 4
 
 cdef int WAKE_MS = 100          # how soon a stop is noticed without any news
-cdef int LAP_MARGIN = 8         # a block in the oldest eighth of the ring is not sent: it could be overwritten on the way
+cdef int LAP_MARGIN = 8         # a block in the oldest eighth of the ring is not sent: it could change meanwhile
 
 
 cdef struct Bytes:
@@ -129,7 +130,9 @@ cdef Bytes copy_bytes(bytes data) except *:
 
 
 cdef Template as_template(template) except *:
-    """From (bytes, {field: offset}); a field that is not there has offset -1. `count` may be 4 or 8 bytes wide: "count_bytes"."""
+    """From (bytes, {field: offset}); a field that is not there has offset -1. `count` may be 4 or 8 bytes wide:
+    "count_bytes".
+    """
     cdef Template made
     data, at = template
     made.bytes = copy_bytes(data)
@@ -167,8 +170,9 @@ cdef inline void put_count(Template* template, uint64_t value) noexcept nogil:
 cdef class Publisher:
     """Publisher of one ring.
 
-    `socket` is the address of a bound libzmq XPUB socket (zmq.Socket.underlying), `functions` maps zmq_send, zmq_recv and
-    zmq_getsockopt to their addresses, `notify_fd` is the eventfd by which the sample loop (and `post`) tell of news.
+    `socket` is the address of a bound libzmq XPUB socket (zmq.Socket.underlying), `functions` maps zmq_send, zmq_recv
+    and zmq_getsockopt to their addresses, `notify_fd` is the eventfd by which the sample loop (and `post`) tell of
+    news.
     """
 
     cdef void* socket
@@ -263,7 +267,9 @@ cdef class Publisher:
     # --- from any thread
 
     def post(self, bytes topic, bytes header, bytes payload, bint keep=False):
-        """Send a message that was packed elsewhere; a kept one replaces the last of its topic and greets new subscribers."""
+        """Send a message that was packed elsewhere; a kept one replaces the last of its topic and greets new
+        subscribers.
+        """
         cdef Post* post = <Post*> calloc(1, sizeof(Post))
         cdef uint64_t one = 1
         if post is NULL:
@@ -339,6 +345,7 @@ cdef class Publisher:
         cdef uint8_t message[PREFIX_BYTES + 1]
         cdef int size
         cdef int i
+        cdef Kept* kept
         cdef bint any_came = False
         while True:
             size = self.zmq_recv(self.socket, message, sizeof(message), ZMQ_DONTWAIT)
@@ -356,9 +363,10 @@ cdef class Publisher:
             for i in range(self.stream_count):
                 self.streams[i].wanted = self.is_wanted(&self.streams[i].topic)
             for i in range(self.kept_count):
-                if self.kept[i].due:
-                    self.kept[i].due = False
-                    self.send(&self.kept[i].topic, &self.kept[i].header, self.kept[i].payload.data, self.kept[i].payload.size)
+                kept = &self.kept[i]
+                if kept.due:
+                    kept.due = False
+                    self.send(&kept.topic, &kept.header, kept.payload.data, kept.payload.size)
         return any_came
 
     cdef int find_prefix(self, const uint8_t* prefix, int size) noexcept nogil:
@@ -430,7 +438,10 @@ cdef class Publisher:
         cdef int i
         cdef Kept* place = NULL
         for i in range(self.kept_count):
-            if self.kept[i].topic.size == post.topic.size and memcmp(self.kept[i].topic.data, post.topic.data, post.topic.size) == 0:
+            if (
+                self.kept[i].topic.size == post.topic.size
+                and memcmp(self.kept[i].topic.data, post.topic.data, post.topic.size) == 0
+            ):
                 place = &self.kept[i]
                 self.free_kept(place)
         if place is NULL:
@@ -523,11 +534,15 @@ cdef class Publisher:
                 return
             self.next_event += 1
             if event.kind == EMGD_EVENT_GAP:
-                self.send_event(&self.gap_topic, &self.gap_header, &self.gap_payloads[event.code % CAUSE_SETS], &event)
+                self.send_event(&event, &self.gap_topic, &self.gap_header, &self.gap_payloads[event.code % CAUSE_SETS])
             else:
-                self.send_event(&self.mark_topic, &self.mark_header, &self.mark_payloads[event.code % MARK_CODES], &event)
+                self.send_event(
+                    &event, &self.mark_topic, &self.mark_header, &self.mark_payloads[event.code % MARK_CODES]
+                )
 
-    cdef void send_event(self, Bytes* topic, Template* header, Template* payload, const emgd_event* event) noexcept nogil:
+    cdef void send_event(
+        self, const emgd_event* event, const Bytes* topic, Template* header, Template* payload
+    ) noexcept nogil:
         put64(header, header.seq, event.seq)
         put_count(header, event.count)
         put64(header, header.host_time_ns, event.host_time_ns)

@@ -3,7 +3,7 @@
 Not Python because it wraps memory that the sample loop writes without the GIL.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
 import os
@@ -16,7 +16,7 @@ FILTERED = EMGD_PLANE_FILTERED
 GAP = EMGD_EVENT_GAP
 MARK = EMGD_EVENT_MARK
 
-EVENT_SLOTS = 4096  # gaps and marks a reader may be behind; a trigger a millisecond fills them in 4 s, the publisher reads every block
+EVENT_SLOTS = 4096  # gaps and marks a reader may be behind: 4 s of a trigger a millisecond
 SHORT_BLOCKS = 2    # slots for this many times as many blocks as fit uncut: every gap cuts one
 
 Block = namedtuple("Block", "seq count gap_before host_time_ns flags channel_flags")
@@ -29,7 +29,9 @@ cdef class Ring:
     def __cinit__(self, int channels, int block_samples, uint64_t capacity):
         self.fd = -1
         if channels < 1 or block_samples < 1 or capacity < 1:
-            raise ValueError(f"a ring of {channels} channels, {block_samples} samples a block, {capacity} samples cannot be")
+            raise ValueError(
+                f"a ring of {channels} channels, {block_samples} samples a block, {capacity} samples cannot be"
+            )
         cdef uint64_t blocks = max(<uint64_t> 2, (capacity + block_samples - 1) // block_samples)
         capacity = blocks * block_samples
         cdef uint64_t slots = SHORT_BLOCKS * blocks
@@ -122,15 +124,17 @@ cdef class Ring:
         found = []
         while index < emgd_ring_event_head(self.handle):
             if emgd_ring_get_event(self.handle, index, &event) == 0:
-                found.append(Event(event.kind, event.seq, event.count, event.host_time_ns, event.before_block, event.code,
-                                   event.channel, event.value))
+                found.append(Event(
+                    event.kind, event.seq, event.count, event.host_time_ns, event.before_block, event.code,
+                    event.channel, event.value,
+                ))
             elif not found:
                 first = index + 1
             index += 1
         return first, found
 
     def read(self, int plane, uint64_t seq, uint64_t count):
-        """Samples seq … seq+count-1 of a plane, (count, channels) int32 or float32; None when some are gone or not there yet.
+        """Samples seq … seq+count-1 of a plane, (count, channels) int32 or float32; None when some are not there.
 
         The range must lie within one block, or within blocks that follow each other without a gap.
         """

@@ -1,4 +1,5 @@
-"""What every amplifier driver must do, whatever is behind it. A new driver adds a way to open it to WAYS and nothing else."""
+"""What every amplifier driver must do, whatever is behind it. A new driver adds a way to open it to WAYS and nothing
+else."""
 
 import json
 import threading
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+
 from emgd import filters
 from emgd_drivers.api import DeviceLostError, Mode, RunState
 from emgd_drivers.emg8.api import Emg8Amplifier

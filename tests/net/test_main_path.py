@@ -1,4 +1,5 @@
-"""The main path, whole: recording -> device bytes -> service process -> ZeroMQ -> a client that knows only the protocol."""
+"""The main path, whole: recording -> device bytes -> service process -> ZeroMQ -> a client that knows only the
+protocol."""
 
 import json
 import os
@@ -149,9 +150,12 @@ def test_two_replays_publish_the_same_bytes(recordings, roomy):
             "--fault",
             "jitter=0..1ms",
         ]
-        with service("replay", path, "--speed", "20", "--wait", "--config", roomy, *faults) as running:
-            with Listener(running, "amp0/raw", "amp0/filtered", "amp0/gap", "amp0/mark", "amp0/state") as listener:
-                return listener.until_ended()
+        topics = ["amp0/raw", "amp0/filtered", "amp0/gap", "amp0/mark", "amp0/state"]
+        with (
+            service("replay", path, "--speed", "20", "--wait", "--config", roomy, *faults) as running,
+            Listener(running, *topics) as listener,
+        ):
+            return listener.until_ended()
 
     once, again = play(), play()
     for kind in ("raw", "filtered", "gap", "mark"):
@@ -245,9 +249,11 @@ def test_a_late_joiner_gets_description_and_state_at_once(short):
 
 def test_looping_goes_on_counting(short, roomy):
     path, counts = short
-    with service("replay", path, "--speed", "10", "--loop", "--wait", "--config", roomy) as running:
-        with Listener(running, "amp0/raw") as listener:
-            heard = listener.until(lambda _t, header, _p: header["kind"] == "raw" and header["seq"] >= 9000)
+    with (
+        service("replay", path, "--speed", "10", "--loop", "--wait", "--config", roomy) as running,
+        Listener(running, "amp0/raw") as listener,
+    ):
+        heard = listener.until(lambda _t, header, _p: header["kind"] == "raw" and header["seq"] >= 9000)
     for header, payload in of_kind(heard, "raw"):
         wanted = counts[np.arange(header["seq"], header["seq"] + header["count"]) % 4000]
         assert (np.frombuffer(payload, "<i4").reshape(-1, 3) == wanted).all()

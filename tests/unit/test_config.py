@@ -1,9 +1,12 @@
 """Configuration: every mistake gets one line with file, line, key, value and what is allowed."""
 
 import json
+import re
 
 import pytest
-from emgd import config, main
+
+from conftest import ROOT
+from emgd import config, filters, main
 from emgd.acquisition import channel_specs
 from emgd.config import ConfigError
 
@@ -172,3 +175,28 @@ def test_a_filter_for_a_channel_that_is_not_there_is_refused(tmp_path):
     loaded = config.load(written(tmp_path, "[[filters]]\nchannels = [4]\n"))
     with pytest.raises(ValueError, match="there is no channel 4; the device has 0 to 3"):
         channel_specs(loaded.filters, 4)
+
+
+def test_the_documented_configuration_is_one_that_loads_and_its_values_are_the_defaults(tmp_path):
+    document = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    text = document.split("```toml\n")[1].split("```")[0]
+    loaded = config.load(written(tmp_path, text))
+    plain = config.load(None)
+    assert {**loaded.device, "faults": ()} == plain.device
+    assert loaded.stream == plain.stream
+    assert {**loaded.service, "runtime_dir": None} == plain.service
+    names = {field.name for field in (*config.SERVICE_FIELDS, *config.STREAM_FIELDS)}
+    assert all(f"{name} = " in text for name in names)
+
+
+def test_the_documented_presets_are_the_ones_there_are():
+    document = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+\|[^|]+) \|", document, re.MULTILINE))
+    shown = {name: f"{edge(spec.high_pass_hz)} | {edge(spec.low_pass_hz)}" for name, spec in filters.PRESETS.items()}
+    assert rows == shown
+
+
+def edge(value_hz):
+    if value_hz is None:
+        return "–"  # noqa: RUF001 - the document's dash
+    return f"{value_hz / 1000:g} kHz" if value_hz >= 1000 else f"{value_hz:g} Hz"

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from emgd import control
 from emgd.clients import MAX_CLIENTS, Clients, Progress, TooManyClientsError
 from emgd.control import Control
@@ -11,8 +14,6 @@ from emgd.verbs import Answer, Verb
 from emgd_drivers.fields import Field
 from emgd_wire import codec
 from emgd_wire.kinds import MAX_REQUEST_BYTES, ErrorCode
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @dataclass

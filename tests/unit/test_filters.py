@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import signal
+
 from emgd import filters
 from emgd.filters import FilterSpec
 from emgd_drivers.fields import FieldError
-from scipy import signal
 
 RATE_HZ = 48_000.0
 

@@ -1,15 +1,17 @@
-"""History and the ring under it: any range of samples that are still there comes back bit-exact, and the rest is told."""
+"""History and the ring under it: any range of samples that are still there comes back bit-exact, and the rest is
+told."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rig import RATE_HZ, Rig, end_frame, frame, ramp
+
 from emgd import history
 from emgd_drivers.emg8 import protocol
 from emgd_ext import ring as planes
 from emgd_ext.ring import Ring
 from emgd_wire.kinds import MAX_HISTORY_BYTES, Flag
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from rig import RATE_HZ, Rig, end_frame, frame, ramp
 
 N = 48
 CHANNELS = 2

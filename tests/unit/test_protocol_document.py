@@ -5,6 +5,7 @@ import re
 import msgpack
 import numpy as np
 import pytest
+
 from conftest import ROOT
 from emgd import templates, verbs
 from emgd.templates import causes_in
