@@ -24,6 +24,8 @@ MODULES: dict[str, list[str]] = {
     "decoder": [],
     "emg8": ["crc.c", "unpack.c"],
     "loop": ["biquad.c", "ring.c", "sequence.c", "unpack.c"],
+    "template": [],
+    "prefixes": [],
     "publish": ["ring.c"],
 }
 

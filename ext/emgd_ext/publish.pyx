@@ -9,10 +9,11 @@ overwritten per message. Sends never wait: a subscriber whose queue is full lose
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp
 
 from emgd_ext.loop cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
+from emgd_ext.prefixes cimport PREFIX_BYTES, Prefixes
 from emgd_ext.ring cimport (
     EMGD_EVENT_GAP,
     Ring,
@@ -27,11 +28,8 @@ from emgd_ext.ring cimport (
     emgd_ring_get_event,
     emgd_ring_rows,
 )
+from emgd_ext.template cimport Bytes, Template, as_template, copy_bytes, free_bytes, put32, put64, put_count, same_bytes
 
-
-cdef extern from "<endian.h>" nogil:
-    uint32_t htobe32(uint32_t value)
-    uint64_t htobe64(uint64_t value)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -58,32 +56,12 @@ cdef enum:
 cdef enum:
     MAX_STREAMS = 4
     MAX_KEPT = 32
-    MAX_PREFIXES = 256
-    PREFIX_BYTES = 256
     CAUSE_SETS = 32
     MARK_CODES = 5
     FLAG_SETTLING = 4
 
 cdef int WAKE_MS = 100          # how soon a stop is noticed without any news
 cdef int LAP_MARGIN = 8         # a block in the oldest eighth of the ring is not sent: it could change meanwhile
-
-
-cdef struct Bytes:
-    uint8_t* data
-    size_t size
-
-
-cdef struct Template:
-    Bytes bytes
-    int seq
-    int count
-    int count_bytes
-    int host_time_ns
-    int flags
-    int gap_before
-    int channel_flags
-    int value
-    int channel
 
 
 cdef struct Stream:
@@ -119,54 +97,6 @@ cdef struct Figures:
     uint64_t failed_sends
 
 
-cdef Bytes copy_bytes(bytes data) except *:
-    cdef Bytes copy
-    copy.size = len(data)
-    copy.data = <uint8_t*> malloc(max(1, len(data)))
-    if copy.data is NULL:
-        raise MemoryError
-    memcpy(copy.data, <const uint8_t*> data, len(data))
-    return copy
-
-
-cdef Template as_template(template) except *:
-    """From (bytes, {field: offset}); a field that is not there has offset -1. `count` may be 4 or 8 bytes wide:
-    "count_bytes".
-    """
-    cdef Template made
-    data, at = template
-    made.bytes = copy_bytes(data)
-    made.seq = at.get("seq", -1)
-    made.count = at.get("count", -1)
-    made.count_bytes = at.get("count_bytes", 4)
-    made.host_time_ns = at.get("host_time_ns", -1)
-    made.flags = at.get("flags", -1)
-    made.gap_before = at.get("gap_before", -1)
-    made.channel_flags = at.get("channel_flags", -1)
-    made.value = at.get("value", -1)
-    made.channel = at.get("channel", -1)
-    return made
-
-
-cdef inline void put64(Template* template, int at, uint64_t value) noexcept nogil:
-    cdef uint64_t big = htobe64(value)
-    if at >= 0:
-        memcpy(template.bytes.data + at, &big, 8)
-
-
-cdef inline void put32(Template* template, int at, uint32_t value) noexcept nogil:
-    cdef uint32_t big = htobe32(value)
-    if at >= 0:
-        memcpy(template.bytes.data + at, &big, 4)
-
-
-cdef inline void put_count(Template* template, uint64_t value) noexcept nogil:
-    if template.count_bytes == 8:
-        put64(template, template.count, value)
-    else:
-        put32(template, template.count, <uint32_t> value)
-
-
 cdef class Publisher:
     """Publisher of one ring.
 
@@ -192,10 +122,7 @@ cdef class Publisher:
     cdef Template mark_payloads[MARK_CODES]
     cdef Kept kept[MAX_KEPT]
     cdef int kept_count
-    cdef uint8_t* prefixes          # MAX_PREFIXES x PREFIX_BYTES
-    cdef int prefix_sizes[MAX_PREFIXES]
-    cdef int prefix_count
-    cdef bint too_many_prefixes     # then every topic counts as wanted
+    cdef Prefixes prefixes
     cdef pthread_mutex_t outbox_lock
     cdef Post* outbox_first
     cdef Post* outbox_last
@@ -211,30 +138,32 @@ cdef class Publisher:
         self.zmq_getsockopt = <zmq_getsockopt_t> <size_t> functions["zmq_getsockopt"]
         self.ring = ring
         self.notify_fd = notify_fd
-        self.prefixes = <uint8_t*> calloc(MAX_PREFIXES, PREFIX_BYTES)
+        self.prefixes = Prefixes()
         self.channel_flags = <uint8_t*> calloc(ring.channels, 1)
-        if self.prefixes is NULL or self.channel_flags is NULL:
+        if self.channel_flags is NULL:
             raise MemoryError("no memory for the publisher")
         pthread_mutex_init(&self.outbox_lock, NULL)
 
     def __dealloc__(self):
         cdef int i
-        while self.outbox_first is not NULL:
-            self.drop_post()
+        cdef Post* post
+        post = self.take_post()
+        while post is not NULL:
+            self.free_post(post)
+            post = self.take_post()
         for i in range(self.stream_count):
-            free(self.streams[i].topic.data)
-            free(self.streams[i].header.bytes.data)
+            free_bytes(&self.streams[i].topic)
+            free_bytes(&self.streams[i].header.bytes)
         for i in range(self.kept_count):
             self.free_kept(&self.kept[i])
         for i in range(CAUSE_SETS):
-            free(self.gap_payloads[i].bytes.data)
+            free_bytes(&self.gap_payloads[i].bytes)
         for i in range(MARK_CODES):
-            free(self.mark_payloads[i].bytes.data)
-        free(self.gap_topic.data)
-        free(self.gap_header.bytes.data)
-        free(self.mark_topic.data)
-        free(self.mark_header.bytes.data)
-        free(self.prefixes)
+            free_bytes(&self.mark_payloads[i].bytes)
+        free_bytes(&self.gap_topic)
+        free_bytes(&self.gap_header.bytes)
+        free_bytes(&self.mark_topic)
+        free_bytes(&self.mark_header.bytes)
         free(self.channel_flags)
 
     # --- setting up, before `run`
@@ -303,10 +232,7 @@ cdef class Publisher:
             "lapped_events": self.figures.lapped_events,
             "wakeups": self.figures.wakeups,
             "failed_sends": self.figures.failed_sends,
-            "subscriptions": [
-                (<bytes> self.prefixes[i * PREFIX_BYTES:i * PREFIX_BYTES + self.prefix_sizes[i]]).decode("latin-1")
-                for i in range(self.prefix_count)
-            ],
+            "subscriptions": self.prefixes.as_list(),
         }
 
     # --- the thread
@@ -358,10 +284,10 @@ cdef class Publisher:
             if message[0] == 1:
                 self.subscribe(message + 1, size)
             else:
-                self.unsubscribe(message + 1, size)
+                self.prefixes.remove(message + 1, size)     # told when the last subscriber of it has left
         if any_came:
             for i in range(self.stream_count):
-                self.streams[i].wanted = self.is_wanted(&self.streams[i].topic)
+                self.streams[i].wanted = self.prefixes.match(&self.streams[i].topic)
             for i in range(self.kept_count):
                 kept = &self.kept[i]
                 if kept.due:
@@ -369,79 +295,50 @@ cdef class Publisher:
                     self.send(&kept.topic, &kept.header, kept.payload.data, kept.payload.size)
         return any_came
 
-    cdef int find_prefix(self, const uint8_t* prefix, int size) noexcept nogil:
-        cdef int i
-        for i in range(self.prefix_count):
-            if self.prefix_sizes[i] == size and memcmp(self.prefixes + i * PREFIX_BYTES, prefix, size) == 0:
-                return i
-        return -1
-
     cdef void subscribe(self, const uint8_t* prefix, int size) noexcept nogil:
         cdef int i
         for i in range(self.kept_count):
             if self.kept[i].topic.size >= <size_t> size and memcmp(self.kept[i].topic.data, prefix, size) == 0:
                 self.kept[i].due = True
-        if self.find_prefix(prefix, size) >= 0:
-            return
-        if self.prefix_count == MAX_PREFIXES:
-            self.too_many_prefixes = True
-            return
-        memcpy(self.prefixes + self.prefix_count * PREFIX_BYTES, prefix, size)
-        self.prefix_sizes[self.prefix_count] = size
-        self.prefix_count += 1
-
-    cdef void unsubscribe(self, const uint8_t* prefix, int size) noexcept nogil:
-        """libzmq tells when the last subscriber of a prefix has left."""
-        cdef int found = self.find_prefix(prefix, size)
-        if found < 0:
-            return
-        self.prefix_count -= 1
-        memcpy(self.prefixes + found * PREFIX_BYTES, self.prefixes + self.prefix_count * PREFIX_BYTES, PREFIX_BYTES)
-        self.prefix_sizes[found] = self.prefix_sizes[self.prefix_count]
-
-    cdef bint is_wanted(self, const Bytes* topic) noexcept nogil:
-        cdef int i
-        if self.too_many_prefixes:
-            return True
-        for i in range(self.prefix_count):
-            if (
-                <size_t> self.prefix_sizes[i] <= topic.size
-                and memcmp(self.prefixes + i * PREFIX_BYTES, topic.data, self.prefix_sizes[i]) == 0
-            ):
-                return True
-        return False
+        self.prefixes.add(prefix, size)
 
     # --- messages from Python
+
+    cdef Post* take_post(self) noexcept nogil:
+        pthread_mutex_lock(&self.outbox_lock)
+        cdef Post* post = self.outbox_first
+        if post is not NULL:
+            self.outbox_first = post.next
+            if post.next is NULL:
+                self.outbox_last = NULL
+        pthread_mutex_unlock(&self.outbox_lock)
+        return post
+
+    cdef void free_post(self, Post* post) noexcept nogil:
+        free_bytes(&post.topic)
+        free_bytes(&post.header)
+        free_bytes(&post.payload)
+        free(post)
 
     cdef void send_posts(self) noexcept nogil:
         cdef Post* post
         while True:
-            pthread_mutex_lock(&self.outbox_lock)
-            post = self.outbox_first
-            if post is not NULL:
-                self.outbox_first = post.next
-                if post.next is NULL:
-                    self.outbox_last = NULL
-            pthread_mutex_unlock(&self.outbox_lock)
+            post = self.take_post()
             if post is NULL:
                 return
             self.send(&post.topic, &post.header, post.payload.data, post.payload.size)
             self.figures.events += 1
-            if not (post.keep and self.keep(post)):
-                free(post.topic.data)
-                free(post.header.data)
-                free(post.payload.data)
-            free(post)
+            if post.keep and self.keep(post):
+                free(post)      # its bytes are in the table now
+            else:
+                self.free_post(post)
 
     cdef bint keep(self, Post* post) noexcept nogil:
         """The table of kept messages takes over the post's bytes; False when it is full."""
         cdef int i
         cdef Kept* place = NULL
         for i in range(self.kept_count):
-            if (
-                self.kept[i].topic.size == post.topic.size
-                and memcmp(self.kept[i].topic.data, post.topic.data, post.topic.size) == 0
-            ):
+            if same_bytes(&self.kept[i].topic, &post.topic):
                 place = &self.kept[i]
                 self.free_kept(place)
         if place is NULL:
@@ -456,17 +353,9 @@ cdef class Publisher:
         return True
 
     cdef void free_kept(self, Kept* kept) noexcept nogil:
-        free(kept.topic.data)
-        free(kept.header.data)
-        free(kept.payload.data)
-
-    cdef void drop_post(self) noexcept nogil:
-        cdef Post* post = self.outbox_first
-        self.outbox_first = post.next
-        free(post.topic.data)
-        free(post.header.data)
-        free(post.payload.data)
-        free(post)
+        free_bytes(&kept.topic)
+        free_bytes(&kept.header)
+        free_bytes(&kept.payload)
 
     # --- blocks and events from the ring
 
