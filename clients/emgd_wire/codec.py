@@ -80,7 +80,9 @@ def decode_request(data: bytes) -> Request:
     """Check a request as far as one can without knowing its verb; raises WireError."""
     if len(data) > MAX_REQUEST_BYTES:
         raise WireError(
-            ErrorCode.BAD_MESSAGE, f"request of {len(data)} bytes is too long", allowed=f"at most {MAX_REQUEST_BYTES} bytes"
+            ErrorCode.BAD_MESSAGE,
+            f"request of {len(data)} bytes is too long",
+            allowed=f"at most {MAX_REQUEST_BYTES} bytes",
         )
     message = unpack_map(data, "request")
     version = message.get("v")
@@ -90,7 +92,10 @@ def decode_request(data: bytes) -> Request:
     for key in message:
         if key not in _REQUEST_FIELDS:
             raise WireError(
-                ErrorCode.UNKNOWN_FIELD, f"a request has no field {key!r}", field=key, allowed=", ".join(_REQUEST_FIELDS)
+                ErrorCode.UNKNOWN_FIELD,
+                f"a request has no field {key!r}",
+                field=key,
+                allowed=", ".join(_REQUEST_FIELDS),
             )
     if "verb" not in message:
         raise WireError(ErrorCode.MISSING_FIELD, "a request needs a verb", field="verb", allowed="see verb help")
@@ -123,7 +128,7 @@ def decode_reply(data: bytes) -> tuple[Any, dict[str, Any]]:
     if not isinstance(error, dict):
         raise WireError(ErrorCode.BAD_MESSAGE, "reply has neither result nor error")
     try:
-        code = ErrorCode(error.get("code"))
+        code = ErrorCode(str(error.get("code")))
     except ValueError:
         code = ErrorCode.INTERNAL
     raise WireError(code, str(error.get("text")), field=error.get("field"), allowed=error.get("allowed"))

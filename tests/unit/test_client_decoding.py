@@ -55,6 +55,7 @@ DESCRIPTION = {
     "unit": "count",
     "block_samples": 96,
     "history_samples": 480000,
+    "notes": ["rounded"],
     "realtime_offset_ns": -5,
     "channels": [{"label": "L", "uv_per_count": 0.25, "saturation_count": 99, "gain": 2, "mode": "normal"}],
 }
@@ -118,6 +119,7 @@ def test_a_description_knows_its_channels_and_the_oldest_sample():
     description = decode(event_frames("description", DESCRIPTION, stream="amp0/raw"))
     assert isinstance(description, Description)
     assert (description.rate_hz, description.oldest, description.channels[0].label) == (48000.0, 192, "L")
+    assert description.notes == ("rounded",)
     np.testing.assert_array_equal(description.uv_per_count, [0.25])
 
 

@@ -1,0 +1,36 @@
+"""The client library of emgd: sample streams, history and requests, blocking here and for asyncio in `emgd_client.aio`.
+
+Pure Python on pyzmq, msgpack and numpy. Begin with docs/quickstart.md.
+"""
+
+from emgd_client.assembler import Tally
+from emgd_client.client import Client, connect
+from emgd_client.errors import ClientError, NoAnswerError, RefusedError, ServiceNotRunningError
+from emgd_client.messages import Block, Channel, Clock, Description, Gap, Mark, Message, State
+from emgd_client.session import FilterSettings, Pong
+from emgd_wire.codec import WireError
+from emgd_wire.kinds import ErrorCode, Flag, Kind
+
+__all__ = [
+    "Block",
+    "Channel",
+    "Client",
+    "ClientError",
+    "Clock",
+    "Description",
+    "ErrorCode",
+    "FilterSettings",
+    "Flag",
+    "Gap",
+    "Kind",
+    "Mark",
+    "Message",
+    "NoAnswerError",
+    "Pong",
+    "RefusedError",
+    "ServiceNotRunningError",
+    "State",
+    "Tally",
+    "WireError",
+    "connect",
+]

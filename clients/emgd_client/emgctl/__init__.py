@@ -1,0 +1,49 @@
+"""emgctl: the service at the command line, for people (tables) and programs (`--json`).
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | refused by the service, or failed |
+| 2 | wrong usage |
+| 3 | the service is not running |
+| 130 | ended with Ctrl-C |
+
+Errors are one line on standard error. A reader that goes away (`emgctl tail | head`) ends the command silently.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from emgd_client.emgctl.parser import build_parser
+from emgd_client.errors import ClientError, ServiceNotRunningError
+from emgd_wire.codec import WireError
+
+EXIT_FAILED = 1
+EXIT_NOT_RUNNING = 3
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = build_parser().parse_args(arguments)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except ServiceNotRunningError as error:
+        return _fail(str(error), EXIT_NOT_RUNNING)
+    except WireError as error:
+        return _fail(f"the service sent what its protocol does not allow: {error}", EXIT_FAILED)
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ClientError, OSError) as error:
+        return _fail(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"emgctl: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,169 @@
+"""What can be typed: the subcommands of emgctl as one table, and the parser made from it."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from emgd_client.emgctl import commands, watch
+from emgd_wire.version import PROTOCOL, VERSION
+
+_EXIT_CODES: Final = "exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not running, 130 Ctrl-C"
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def _hz_or_off(text: str) -> float:
+    return 0.0 if text == "off" else float(text)
+
+
+def _channel_list(text: str) -> list[int]:
+    return [_natural(part) for part in text.split(",")]
+
+
+# argparse names the type in its message: "invalid channel numbers such as 0,1,2 value: 'x'".
+_natural.__name__ = "number of 0 or more"
+_positive.__name__ = "number of 1 or more"
+_seconds.__name__ = "seconds above 0"
+_hz_or_off.__name__ = "Hz (or off)"
+_channel_list.__name__ = "channel numbers such as 0,1,2"
+
+
+@dataclass(frozen=True, slots=True)
+class _Argument:
+    """One argument: its name (an option with dashes), and what argparse is to know of it."""
+
+    name: str
+    help: str
+    options: dict[str, Any]
+
+
+def _argument(name: str, text: str, **options: Any) -> _Argument:
+    return _Argument(name, text, options)
+
+
+_STREAM: Final = _argument("stream", "stream id, see `emgctl streams`", metavar="STREAM")
+
+_FILTER_OPTIONS: Final = (
+    _STREAM,
+    _argument("--channels", "channels from 0 (all, if left out)", type=_channel_list, metavar="N,N"),
+    _argument("--preset", "a named clinical preset", metavar="NAME"),
+    _argument("--high-pass-hz", "corner, or off", type=_hz_or_off, metavar="HZ"),
+    _argument("--high-pass-order", "its order", type=_positive, metavar="N"),
+    _argument("--low-pass-hz", "corner, or off", type=_hz_or_off, metavar="HZ"),
+    _argument("--low-pass-order", "its order", type=_positive, metavar="N"),
+    _argument("--notch-hz", "centre, or off", type=_hz_or_off, metavar="HZ"),
+    _argument("--notch-q", "centre / width", type=float, metavar="Q"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subcommand:
+    """One row of the table."""
+
+    name: str
+    help: str
+    run: Callable[[argparse.Namespace], None]
+    arguments: tuple[_Argument, ...]
+    examples: tuple[str, ...]
+
+
+_SUBCOMMANDS: Final = (
+    _Subcommand("status", "how the service and its device are", commands.status, (), ("", "--json | jq .samples")),
+    _Subcommand("streams", "the data streams and their channels", commands.streams, (), ("",)),
+    _Subcommand(
+        "watch",
+        "rate, gaps, drops and latency of live streams",
+        watch.run,
+        (
+            _argument("stream", "stream id (all, if left out)", metavar="STREAM", nargs="?"),
+            _argument("--count", "end after N updates", type=_positive, metavar="N"),
+            _argument("--seconds", "end after S seconds", type=_seconds, metavar="S"),
+            _argument("--interval", "seconds between updates (1)", type=_seconds, metavar="S", default=1.0),
+        ),
+        ("", "amp0/raw --seconds 10", "--json --count 5"),
+    ),
+    _Subcommand(
+        "tail",
+        "messages as they come",
+        commands.tail,
+        (
+            _argument("topics", "what the topics begin with (all, if left out)", metavar="TOPIC", nargs="*"),
+            _argument("--count", "end after N messages", type=_positive, metavar="N"),
+        ),
+        ("amp0/gap amp0/mark", "amp0/raw --count 3"),
+    ),
+    _Subcommand("ping", "ask the service for a sign of life", commands.ping, (), ("",)),
+    _Subcommand(
+        "filter",
+        "set the filter of a stream",
+        commands.set_filter,
+        _FILTER_OPTIONS,
+        ("amp0/filtered --preset motor", "amp0/filtered --channels 0,1 --high-pass-hz 20 --notch-hz off"),
+    ),
+    _Subcommand(
+        "history",
+        "fetch samples of the past",
+        commands.history,
+        (
+            _STREAM,
+            _argument("--seq", "first sample number", type=_natural, metavar="N", required=True),
+            _argument("--count", "how many samples", type=_positive, metavar="N", required=True),
+            _argument("--out", "write the samples there, shape (samples, channels)", type=Path, metavar="FILE.npy"),
+        ),
+        ("amp0/raw --seq 0 --count 48000 --out first_second.npy",),
+    ),
+    _Subcommand(
+        "completion",
+        "print a completion script for a shell (needs shtab)",
+        commands.completion,
+        (_argument("shell", "which shell", choices=("bash", "zsh")),),
+        ("bash > ~/.local/share/bash-completion/completions/emgctl",),
+    ),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; a parsed command line has its function in `run` and its parser in `parser`."""
+    parser = argparse.ArgumentParser(
+        prog="emgctl",
+        description="Look at a running emgd service and set its filters.",
+        epilog=f"`emgctl COMMAND --help` has examples. {_EXIT_CODES}",
+    )
+    parser.add_argument("--version", action="version", version=f"emgctl {VERSION}, protocol {PROTOCOL}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for row in _SUBCOMMANDS:
+        lines = [f"  emgctl {row.name} {example}".rstrip() for example in row.examples]
+        sub = subparsers.add_parser(
+            row.name,
+            help=row.help,
+            description=row.help[0].upper() + row.help[1:] + ".",
+            epilog="\n".join(["examples:", *lines, "", _EXIT_CODES]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("--json", action="store_true", help="JSON: one document, one per line for watch and tail")
+        sub.add_argument("--runtime-dir", type=Path, metavar="DIR", help="where the service's sockets are")
+        for argument in row.arguments:
+            sub.add_argument(argument.name, help=argument.help, **argument.options)
+        sub.set_defaults(run=row.run, parser=sub)
+    return parser

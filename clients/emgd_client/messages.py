@@ -1,0 +1,178 @@
+"""What a client is handed: blocks of samples and events, as frozen dataclasses. `decoding` makes them from bytes."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples: TypeAlias = NDArray[np.int32] | NDArray[np.float32]
+Origin: TypeAlias = Literal["live", "history"]
+
+NS_PER_S: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Consecutive samples of all channels of one stream.
+
+    `samples` has shape (samples, channels), read-only; int32 counts (`raw`) or float32 µV (`filtered`). `seq` is the
+    number of the first sample and `host_time_ns` its CLOCK_MONOTONIC time. `gap_before` samples directly before `seq`
+    do not exist anywhere; `dropped_before` samples since the last block were dropped for this client and could not be
+    fetched again.
+    """
+
+    stream: str
+    session: str
+    seq: int
+    samples: Samples
+    host_time_ns: int
+    flags: int
+    channel_flags: bytes
+    gap_before: int = 0
+    dropped_before: int = 0
+    origin: Origin = "live"
+
+    @property
+    def count(self) -> int:
+        """How many samples."""
+        return len(self.samples)
+
+    @property
+    def end(self) -> int:
+        """Number of the sample that follows this block."""
+        return self.seq + self.count
+
+    def from_sample(self, seq: int, rate_hz: float) -> "Block":
+        """The part of this block from sample `seq` (within the block) on; its time follows from the nominal rate."""
+        skipped = seq - self.seq
+        time_ns = self.host_time_ns + round(skipped * NS_PER_S / rate_hz)
+        return replace(self, seq=seq, samples=self.samples[skipped:], host_time_ns=time_ns, gap_before=0)
+
+    def latency_ns(self, received_ns: int, rate_hz: float) -> int:
+        """From the instant of the block's last sample to `received_ns` (CLOCK_MONOTONIC), in nanoseconds."""
+        return received_ns - self.host_time_ns - round((self.count - 1) * NS_PER_S / rate_hz)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Samples `seq … seq + count - 1` that the service itself does not have; see the protocol for `causes`."""
+
+    stream: str
+    session: str
+    seq: int
+    count: int
+    causes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Samples `seq … seq + count - 1`, dropped for this client alone, that the history did not give back either."""
+
+    stream: str
+    session: str
+    seq: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An instant tied to sample `seq`; `value` means what the protocol says for `code`."""
+
+    stream: str
+    session: str
+    seq: int
+    host_time_ns: int
+    code: str
+    value: int
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The model that ties device ticks to host time, as of `host_time_ns`."""
+
+    stream: str
+    session: str
+    host_time_ns: int
+    state: str
+    offset_ns: float
+    drift_ppm: float
+    sigma_ns: float
+    age_ns: int
+    observations: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The device's connection; `seq` is the number of the next sample, `text` one sentence for people."""
+
+    stream: str
+    session: str
+    seq: int
+    device: str
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of a stream; `filter` is the map of the protocol for `filtered` streams, else None."""
+
+    label: str
+    uv_per_count: float
+    saturation_count: int
+    gain: int
+    mode: str
+    filter: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a stream is, and `notes` that a user of the samples should know.
+
+    `session` and `oldest`, the oldest sample in the history, are None where the list of streams was asked for.
+    """
+
+    stream: str
+    kind: str
+    device: str
+    driver: str
+    serial: str
+    firmware: str
+    simulated: bool
+    rate_hz: float
+    speed: float
+    dtype: str
+    unit: str
+    block_samples: int
+    history_samples: int
+    realtime_offset_ns: int
+    notes: tuple[str, ...]
+    channels: tuple[Channel, ...]
+    session: str | None = None
+    oldest: int | None = None
+
+    @property
+    def uv_per_count(self) -> NDArray[np.float64]:
+        """µV per count of each channel, shape (channels,): multiply raw samples with it."""
+        return np.array([channel.uv_per_count for channel in self.channels])
+
+
+Message: TypeAlias = Block | Gap | Mark | Clock | State | Description
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HistoryReply:
+    """One answer of `history`: what is there of `seq … seq + count - 1`; ask from `next_seq` on for the rest."""
+
+    session: str
+    seq: int
+    count: int
+    next_seq: int
+    oldest: int
+    newest: int
+    expired: int
+    blocks: tuple[Block, ...]
+    gaps: tuple[Gap, ...]
