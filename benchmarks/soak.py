@@ -165,9 +165,8 @@ def main() -> int:
     own = [(m["rss_bytes"] - m["ring_touched_bytes"]) / 1e6 for m in (start, end)]
     ages = ", ".join(f"{r['age_p50_us']}/{r['age_p99_us']}" for r in figures["readers"])
     samples = figures["status"]["samples"]
-    print(
-        f"\r{figures['seconds']} s, {options.channels} channels at {options.rate_hz:g} Hz, {options.subscribers} subscribers"
-    )
+    load = f"{options.channels} channels at {options.rate_hz:g} Hz, {options.subscribers} subscribers"
+    print(f"\r{figures['seconds']} s, {load}")
     for what, value in (
         ("missing in the service", f"{samples['missing']} of {samples['head']} samples"),
         ("dropped for subscribers", sum(reader["dropped"] for reader in figures["readers"])),

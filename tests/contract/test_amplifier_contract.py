@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -168,7 +169,7 @@ def test_its_clock_can_be_probed_and_goes_forward(world):
     for _ in range(3):
         probes.append(world.amplifier.probe_clock())
         world.pass_time(0.01)
-    for earlier, later in zip(probes, probes[1:], strict=False):
+    for earlier, later in pairwise(probes):
         assert earlier.before_ns <= earlier.after_ns <= later.before_ns
         assert later.tick > earlier.tick
     ticks = probes[-1].tick - probes[0].tick
