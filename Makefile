@@ -15,7 +15,8 @@ help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@scripts/prepare $(PYTHON)
+	@$(PYTHON) -m venv $(VENV)
 
 $(BUILT): $(VENV)/bin/python $(SOURCES)
 	@echo "building emgd and fetching what it needs (about a minute, once) ..."

@@ -89,6 +89,11 @@ class Publishing:
             self._thread.join()
         self._socket.close()
 
+    @property
+    def running(self) -> bool:
+        """The publish thread lives."""
+        return self._thread.is_alive()
+
     def post(self, kind: Kind, payload: dict[str, Any], seq: int, host_time_ns: int) -> None:
         """Publish an event that is kept for newcomers (clock, state)."""
         stream = f"{self.device}/{kind}"

@@ -129,7 +129,9 @@ def take_directory(directory: Path, undo: ExitStack) -> None:
         raise ServiceError(
             f"{directory}: cannot be made: {error.strerror}; choose another with --runtime-dir"
         ) from None
-    found = directory.stat()
+    found = directory.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise ServiceError(f"{directory}: is a symbolic link; name the directory itself with --runtime-dir")
     if found.st_uid != os.getuid():
         raise ServiceError(f"{directory}: belongs to user {found.st_uid}; choose another with --runtime-dir")
     if stat.S_IMODE(found.st_mode) & 0o002:

@@ -144,7 +144,11 @@ class Supervisor:
         )
 
     def _watch(self, now_ns: int) -> None:
-        """Compare what the loop sees with what the device says."""
+        """Is everything that should move moving? Compare what the loop sees with what the device says."""
+        if not self._publishing.running:
+            raise RuntimeError(
+                "the publish thread has ended by itself"
+            )  # nobody is told anything any more: end, loudly
         if not self._live:
             return
         loop = self._acquisition.loop

@@ -64,11 +64,11 @@ class Field:
             noun = f"list of { ({str: 'strings', int: 'integers'}[self.items]) }"
         what = " characters" if self.kind is str else " items" if self.kind is list else ""
         if self.least is not None and self.most is not None:
-            return f"{noun}, {self.least:g} to {self.most:g}{what}"
+            return f"{noun}, {_shown(self.least)} to {_shown(self.most)}{what}"
         if self.least is not None:
-            return f"{noun}, {self.least:g}{what} or more"
+            return f"{noun}, {_shown(self.least)}{what} or more"
         if self.most is not None:
-            return f"{noun}, at most {self.most:g}{what}"
+            return f"{noun}, at most {_shown(self.most)}{what}"
         return noun
 
     def check(self, value: Any) -> Any:
@@ -96,6 +96,11 @@ class Field:
     def _refuse(self, value: Any) -> FieldError:
         shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
         return FieldError(Problem.BAD, self.name, f"{self.name} cannot be {shown}", self.allowed)
+
+
+def _shown(number: float) -> str:
+    """A bound in full: a limit of 64-bit numbers is not 9.2e+18."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def _is(value: Any, kind: type) -> bool:

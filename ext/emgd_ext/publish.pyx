@@ -326,6 +326,7 @@ cdef class Publisher:
             post = self.take_post()
             if post is NULL:
                 return
+            self.send_news()    # what a post speaks of goes ahead of it: `ended` comes after the last block
             self.send(&post.topic, &post.header, post.payload.data, post.payload.size)
             self.figures.events += 1
             if post.keep and self.keep(post):

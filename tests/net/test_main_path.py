@@ -356,3 +356,37 @@ def test_sockets_are_open_to_owner_and_group_only():
     with service("run") as running:
         modes = {path.name: oct(path.stat().st_mode & 0o777) for path in running.directory.glob("*.sock")}
     assert modes == {"stream.sock": "0o660", "control.sock": "0o660"}
+
+
+def test_more_subscriptions_than_the_publisher_remembers_are_served_all_the_same():
+    with service("run") as running, Listener(running, *[f"nothing/{number}" for number in range(300)]) as listener:
+        listener.socket.subscribe("amp0/raw")
+        assert listener.until(lambda _t, header, _p: header["kind"] == "raw")
+
+
+def test_leaving_ends_the_sending():
+    with service("run") as running:
+        with Listener(running, "amp0/raw") as listener:
+            listener.until(lambda _t, header, _p: header["kind"] == "raw")
+        time.sleep(0.3)
+        blocks = running.ask("status")["publisher"]["blocks"]
+        time.sleep(0.3)
+        assert running.ask("status")["publisher"]["blocks"] == blocks > 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: d.symlink_to(d.rename(d.parent / "real")), "is a symbolic link"),
+        (lambda d: d.chmod(0o777), "anybody may write there"),
+    ],
+)
+def test_a_runtime_directory_that_cannot_be_trusted_is_refused(tmp_path, spoil, message):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    spoil(directory)
+    command = [sys.executable, "-m", "emgd.main", "run", "--runtime-dir", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
