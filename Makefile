@@ -3,16 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := replay,completion,test,lint
 
 # What the compiled modules are made from; a change rebuilds them.
 SOURCES := setup.py pyproject.toml $(wildcard ext/emgd_ext/*.pyx ext/emgd_ext/*.pxd ext/emgd_ext/c/*)
 BUILT := $(VENV)/built
+TOOLS := $(VENV)/tools
 
-.PHONY: help run replay test lint soak clean
+.PHONY: help run replay test test-sanitized lint soak clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@scripts/prepare $(PYTHON)
@@ -20,7 +20,12 @@ $(VENV)/bin/python:
 
 $(BUILT): $(VENV)/bin/python $(SOURCES)
 	@echo "building emgd and fetching what it needs (about a minute, once) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[replay,completion]'
+	@touch $@
+
+$(TOOLS): $(BUILT)
+	@echo "fetching what tests and checks need ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
 	@touch $@
 
 run: $(BUILT)  ## start the service on the simulated amplifier
@@ -30,10 +35,13 @@ replay: $(BUILT)  ## play a recording: make replay FILE=needle.hea
 	@test -n "$(FILE)" || { echo "which recording? make replay FILE=needle.hea"; exit 2; }
 	@exec $(BIN)/emgd replay "$(FILE)"
 
-test: $(BUILT)  ## all tests (under 4 minutes)
+test: $(TOOLS)  ## all tests (under 4 minutes)
 	@$(BIN)/python -m pytest
 
-lint: $(BUILT)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
+test-sanitized: $(TOOLS)  ## the tests with the compiled modules under sanitizers
+	@scripts/test-sanitized $(PYTHON)
+
+lint: $(TOOLS)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,6 +1,7 @@
 """Build of the compiled modules; everything else about the package stands in pyproject.toml.
 
-EMGD_CHECKS=1 builds with bounds checks and C assertions on, for a test run that would rather crash than be fast.
+EMGD_CHECKS=1 builds with bounds checks on, for a test run that would rather crash than be fast; EMGD_SANITIZE=1 does so
+and adds the address and undefined-behaviour sanitizers (scripts/test-sanitized).
 """
 
 import os
@@ -8,11 +9,15 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-CHECKS = os.environ.get("EMGD_CHECKS") == "1"
+SANITIZE = os.environ.get("EMGD_SANITIZE") == "1"
+CHECKS = SANITIZE or os.environ.get("EMGD_CHECKS") == "1"
 EXT = "ext/emgd_ext"
 
 # -ffp-contract=off: no fused multiply-add behind our back, so that filtered samples are the same bits on every machine.
-FLAGS = ["-O3", "-std=gnu11", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+FLAGS = ["-std=gnu11", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+FLAGS += ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS] if SANITIZE else ["-O3"]
 
 # Cython module -> the C kernels that it wraps.
 MODULES: dict[str, list[str]] = {
@@ -36,7 +41,8 @@ def extension(name: str, kernels: list[str]) -> Extension:
         f"emgd_ext.{name}",
         [f"{EXT}/{name}.pyx", *(f"{EXT}/c/{kernel}" for kernel in kernels)],
         include_dirs=[f"{EXT}/c"],
-        extra_compile_args=[*FLAGS, "-UNDEBUG" if CHECKS else "-DNDEBUG"],
+        extra_compile_args=FLAGS,
+        extra_link_args=SANITIZERS if SANITIZE else [],
         libraries=["dl", "pthread", "m"],
     )
 
