@@ -17,7 +17,7 @@ from emgd.acquisition import Acquisition
 from emgd.clients import Clients
 from emgd.config import Config
 from emgd.control import Control
-from emgd.publishing import Publishing
+from emgd.publish import Publishing
 from emgd.supervisor import Supervisor
 from emgd.verbs import Verbs
 from emgd_drivers.registry import open_amplifier

@@ -16,8 +16,8 @@ import zmq
 
 from emgd.acquisition import STREAMS, Acquisition
 from emgd.control import Control
-from emgd.publishing import Publishing
-from emgd_drivers.api import DeviceError, DeviceStatus, RunState
+from emgd.publish import Publishing
+from emgd_drivers.api import DeviceError, DeviceLostError, DeviceStatus, RunState
 from emgd_wire.kinds import Kind
 
 log = logging.getLogger("emgd.supervisor")
@@ -65,6 +65,7 @@ class Supervisor:
         self._stopping = False
         self._last_status: DeviceStatus | None = None
         self._watching_since_ns = 0
+        self._complaints: set[str] = set()
         self._silent_ns = max(SILENT_NS, int(SILENT_SAMPLES * acquisition.sample_ns))
         self.state = "opening"
         self.text = "the device is being opened"
@@ -128,7 +129,11 @@ class Supervisor:
 
     def _start_when_wanted(self, _now_ns: int) -> None:
         if self.state == "waiting" and self._publishing.stats()["subscriptions"]:
-            self._ask(self.start_device)
+            try:
+                self.start_device()
+            except DeviceError as error:
+                self._acquisition.join()
+                self.set_state("lost", str(error))
 
     def _probe(self, _now_ns: int) -> None:
         if self._live and self._acquisition.info.has_clock:
@@ -146,14 +151,13 @@ class Supervisor:
     def _watch(self, now_ns: int) -> None:
         """Is everything that should move moving? Compare what the loop sees with what the device says."""
         if not self._publishing.running:
-            raise RuntimeError(
-                "the publish thread has ended by itself"
-            )  # nobody is told anything any more: end, loudly
+            # Nobody is told anything any more, so end, and loudly.
+            raise RuntimeError("the publish thread has ended by itself")
         if not self._live:
             return
         loop = self._acquisition.loop
         if loop.has_ended:
-            self._end()
+            self._ask(lambda: self._end(self._acquisition.amplifier.status()))
         elif not self._acquisition.running:
             self.set_state("lost", f"{self._acquisition.info.serial} went away after sample {loop.next_seq}")
         elif loop.stats()[0]["restarts"]:
@@ -173,23 +177,32 @@ class Supervisor:
         if status.state is not RunState.STREAMING and nothing_new and idle_ns > DRAINED_NS and not loop.has_ended:
             self._acquisition.join()
             loop.finish(status.samples)
-            self._end()
+            self._end(status)
         elif idle_ns > self._silent_ns:
             self.set_state("silent", f"no data from {self._acquisition.info.serial} for {self._silent_ns / 1e9:g} s")
         else:
             self.set_state("streaming", f"{self._acquisition.info.serial} streams")
 
-    def _end(self) -> None:
-        loop = self._acquisition.loop
-        self.set_state("ended", f"{self._acquisition.info.serial} has ended its stream after {loop.next_seq} samples")
+    def _end(self, status: DeviceStatus | None = None) -> None:
+        serial, samples = self._acquisition.info.serial, self._acquisition.loop.next_seq
+        if status and status.host_was_silent:
+            silence_s = KEEP_ALIVE_TIMEOUT_MS / 1000
+            text = f"{serial} stopped after {samples} samples: it had not heard of this machine for {silence_s:g} s"
+            self.set_state("stopped", text + "; start the service again")
+        else:
+            self.set_state("ended", f"{serial} has ended its stream after {samples} samples")
 
     def _ask(self, call: Callable[[], None]) -> None:
-        """Call the device; a device that does not answer is lost unless its last frames say that it is over."""
+        """Call the device; a device that is gone is lost, unless its last frames said that it is over."""
         try:
             call()
-        except DeviceError as error:
+        except DeviceLostError as error:
             self._acquisition.join()
             if self._acquisition.loop.has_ended:
                 self._end()
             else:
                 self.set_state("lost", str(error))
+        except DeviceError as error:
+            if str(error) not in self._complaints:  # said once: these calls come back every second
+                self._complaints.add(str(error))
+                log.warning("%s: %s", self._acquisition.name, error)

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from emgd import filters, history
 from emgd.acquisition import STREAMS, Acquisition
 from emgd.clients import Clients, Progress, TooManyClientsError
-from emgd.publishing import PLANES, Publishing
+from emgd.publish import PLANES, Publishing
 from emgd_drivers.fields import Field, FieldError, Problem, Required
 from emgd_wire.codec import WireError
 from emgd_wire.kinds import REPORT_INTERVAL_S, ErrorCode, Flag, Kind

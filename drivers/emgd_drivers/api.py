@@ -92,12 +92,13 @@ class ClockProbe:
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """What the device counted since it was started."""
+    """What the device counted since it was started. `host_was_silent`: it stopped for want of a keep-alive."""
 
     state: RunState
     frames: int
     samples: int
     overflowed_samples: int
+    host_was_silent: bool = False
 
 
 class Transport(Protocol):

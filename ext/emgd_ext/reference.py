@@ -85,9 +85,7 @@ class SequenceRules:
             return
         end = frame.first + frame.count
         ahead = 0 if self.next_frame is None else (frame.frame_seq - self.next_frame) % (1 << 32)
-        if self.next_frame is not None and (
-            ahead >= 1 << 31 or end < self.expected or (frame.count and end == self.expected)
-        ):
+        if self.next_frame is not None and (end < self.expected or (frame.count and end == self.expected)):
             return  # sent twice
         if frame.good and frame.count:
             self.frame_samples = frame.count

@@ -337,6 +337,23 @@ def test_a_stopped_subscriber_harms_nobody_and_gets_everything_back(tmp_path):
         assert slow.returncode == 0
 
 
+def test_a_service_that_stood_still_says_exactly_what_it_missed():
+    with service("run") as running, Listener(running, "amp0/state") as listener:
+        time.sleep(0.5)
+        running.process.send_signal(signal.SIGSTOP)
+        time.sleep(6.5)  # longer than the device waits for a sign of life
+        running.process.send_signal(signal.SIGCONT)
+        heard = listener.until(is_state("stopped"))
+        said = msgpack.unpackb(heard[-1][2])["text"]
+        assert "it had not heard of this machine for 5 s" in said
+        samples = running.ask("status")["samples"]
+        assert samples["missing"] == samples["causes"]["overflow"] > 3 * 48_000
+        assert samples["head"] == heard[-1][1]["seq"]
+        result = running.ask("history", stream="amp0/raw", seq=0, count=samples["head"])[0]
+        told = sum(count for _, count, *_ in result["blocks"]) + sum(count for _, count, _ in result["gaps"])
+        assert told == result["count"]
+
+
 def test_a_topic_that_nobody_wants_is_not_sent():
     with service("run") as running:
         time.sleep(0.5)

@@ -145,6 +145,12 @@ class TestRing:
         assert rig.ring.read(planes.RAW, 20 * N - 10, 11) is None
         assert rig.ring.block(rig.ring.blocks) is None
 
+    def test_samples_that_were_overwritten_are_none(self):
+        rig = recorded(frames=100, capacity=960, block_samples=96)
+        assert rig.ring.read(planes.RAW, 100 * N - 961, 10) is None
+        assert rig.ring.read(planes.RAW, 100 * N - 960, 10) is not None
+        assert rig.ring.block(0) is None
+
     def test_forgotten_events_are_not_returned(self):
         rig = Rig(1, 48, 4800)
         marks = [(7, protocol.MarkCode.TRIGGER, 0, 1)] * 1000

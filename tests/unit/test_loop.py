@@ -157,6 +157,25 @@ def test_a_device_that_begins_anew_by_itself_is_noticed():
     assert rig.loop.stats()[0]["restarts"] == 1
 
 
+def test_a_frame_that_overlaps_brings_only_what_is_new():
+    marks = [(30, protocol.MarkCode.TRIGGER, 0, 1), (50, protocol.MarkCode.TRIGGER, 0, 1)]
+    found = Rig().feed(frame(0, 0, N, 3, flags=START), frame(1, 24, N, 3, marks=marks), end_frame(2, 72, 3)).published()
+    assert found.seqs == list(range(72))
+    assert (np.array([found.raw[seq] for seq in found.seqs]) == ramp(0, 72, 3)).all()
+    assert found.marks == [(50, 1, 0, 1)]
+
+
+def test_a_frame_of_another_number_of_channels_is_not_believed():
+    rig = Rig(channels=3).feed(frame(0, 0, N, 3, flags=START), frame(1, N, N, 4), frame(2, 2 * N, N, 3))
+    assert rig.published().gaps == [(N, N, frozenset({"corrupt"}))]
+
+
+def test_a_first_frame_that_comes_twice_is_no_new_beginning():
+    made = stream(5)
+    wire, _ = Rig().feed(made[0], *made).loop.stats()
+    assert (wire["repeated"], wire["restarts"]) == (1, 0)
+
+
 def test_counters_tell_what_came():
     made = stream(10)
     rig = Rig().feed(*made[:3], flip(made[3], 60), made[4][:100], made[5], made[5], *made[6:])

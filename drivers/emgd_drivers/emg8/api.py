@@ -30,6 +30,7 @@ from emgd_drivers.emg8.protocol import (
     Capability,
     Channel,
     Info,
+    LastError,
     Request,
     Status,
 )
@@ -154,7 +155,8 @@ class Emg8Amplifier(Amplifier):
     def status(self) -> DeviceStatus:
         """What the device counted since START."""
         status = Status.unpack(self._transport.control_in(Request.GET_STATUS, 0, 0, STATUS.size))
-        return DeviceStatus(status.state, status.frames, status.samples, status.overflowed_samples)
+        silent = status.last_error is LastError.KEEP_ALIVE_EXPIRED
+        return DeviceStatus(status.state, status.frames, status.samples, status.overflowed_samples, silent)
 
     def close(self) -> None:
         """Let go of the device."""

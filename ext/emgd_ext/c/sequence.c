@@ -45,8 +45,7 @@ emgd_verdict emgd_sequence_accept(emgd_sequence *s, const emgd_frame *frame) {
     }
     uint64_t end = frame->first + frame->count;
     uint32_t skipped_frames = frame->frame_seq - s->next_frame; /* modulo 2^32: the counter may wrap */
-    int old = s->started && skipped_frames >= 0x80000000u;
-    if (s->started && (old || end < s->expected || (frame->count && end == s->expected))) {
+    if (s->started && (end < s->expected || (frame->count && end == s->expected))) {
         verdict.repeated = 1;
         verdict.restarted = (frame->flags & EMGD_FLAG_START) && frame->tick != s->start_tick;
         verdict.skip = frame->count;

@@ -22,6 +22,9 @@ end the service."""
 
 LEAST_QUEUE_BLOCKS: Final = 16
 
+MAX_SUBSCRIPTION_BYTES: Final = 4096
+"""Whatever a subscriber sends is a topic to subscribe to; one that sends more is disconnected."""
+
 LIBZMQ: Final = ("zmq_send", "zmq_recv", "zmq_getsockopt")
 """What the publish thread calls without the GIL."""
 
@@ -49,6 +52,7 @@ class Publishing:
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # tell of every subscription, so that every newcomer is greeted
         self._socket.setsockopt(zmq.SNDHWM, self.queue_blocks)
         self._socket.setsockopt(zmq.LINGER, 1000)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION_BYTES)
         self._socket.bind(stream_endpoint(directory))
         self._publisher = Publisher(
             self._socket.underlying, libzmq_functions(), acquisition.ring, acquisition.loop.notify_fd
