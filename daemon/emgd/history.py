@@ -91,7 +91,7 @@ def _fetch_once(ring: Ring, plane: int, seq: int, count: int, sample_ns: float, 
         return None
     expired = max(0, min(known_from, covered) - seq)
     found = Slice(seq, covered - seq, oldest, newest, expired, payload=payload)
-    edge = seq + expired
+    edge = seq
     for block, skip, rows in blocks:
         begin = block.seq + skip
         gap = min(block.gap_before, begin - edge) if skip == 0 else 0

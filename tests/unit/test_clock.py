@@ -137,6 +137,40 @@ def test_a_window_that_is_late_as_a_whole_is_thrown_out():
     assert abs(model.host_time_ns(world.tick(21.0)) - world.host_ns(21.0)) < 100e3
 
 
+def test_probes_take_out_a_delay_that_all_deliveries_share():
+    """Every frame is at least 0.4 ms under way, a probe 0.1 ms each way: only the probes can tell."""
+    world, model, rng = World(25.0, 0.0, seed=5), ClockModel(TICK_HZ), np.random.default_rng(5)
+    for number in range(20_000):
+        device_s = number * FRAME_S
+        true_ns = world.host_ns(device_s)
+        model.observe_arrival(world.tick(device_s), int(true_ns + 400e3 + rng.uniform(0, 1e6)))
+        if number % 250 == 0:
+            model.observe_probe(
+                int(true_ns - 100e3 - rng.uniform(0, 50e3)),
+                world.tick(device_s),
+                int(true_ns + 100e3 + rng.uniform(0, 50e3)),
+            )
+    error_ns = model.host_time_ns(world.tick(20.0)) - world.host_ns(20.0)
+    assert abs(error_ns) < 30e3
+    assert model.snapshot(0)["sigma_ns"] < 100e3
+
+
+def test_a_bad_start_is_made_good_slowly():
+    """The first frames come 20 ms late: stamps then run at most one in a thousand slow until they are right."""
+    world, model = World(0.0, 0.0, seed=6), ClockModel(TICK_HZ)
+    stamps = []
+    for number in range(40_000):
+        device_s = number * FRAME_S
+        late_ns = 20e6 if number < 50 else 0.0
+        model.observe_arrival(world.tick(device_s), int(world.host_ns(device_s) + late_ns))
+        stamps.append(model.host_time_ns(world.tick(device_s)))
+    steps_ns = np.diff(stamps)
+    assert steps_ns.min() > 1e6 * (1 - 1.2e-3)
+    assert steps_ns.max() < 1e6 * (1 + 1.2e-3)
+    sigma_ns = model.snapshot(0)["sigma_ns"]
+    assert abs(stamps[-1] - world.host_ns(39.999)) < 3 * sigma_ns
+
+
 def test_states_of_a_new_model():
     model = ClockModel(TICK_HZ)
     assert model.snapshot(123)["state"] == "unlocked"
