@@ -28,6 +28,8 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 well, 1 failed (one line on standard error says why), 2 usage."""
     options = _parser().parse_args(argv)
+    if options.command == "completion":
+        return _complete(options.shell)
     try:
         loaded = config.load(options.config, _overrides(options))
         if options.command == "config":
@@ -77,7 +79,19 @@ def _parser() -> argparse.ArgumentParser:
         help="check the configuration and print it",
         description="Print every effective value as JSON.",
     )
+    completion = commands.add_parser("completion", help="print a completion script for a shell (needs shtab)")
+    completion.add_argument("shell", choices=["bash", "zsh"])
     return parser
+
+
+def _complete(shell: str) -> int:
+    try:
+        import shtab  # noqa: PLC0415 - optional, and only needed here
+    except ImportError:
+        print("emgd: completion scripts are made by shtab: pip install 'emgd[completion]'", file=sys.stderr)
+        return EXIT_FAILED
+    print(shtab.complete(_parser(), shell))
+    return 0
 
 
 def _speed(text: str) -> float:

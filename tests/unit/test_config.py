@@ -200,3 +200,12 @@ def edge(value_hz):
     if value_hz is None:
         return "–"  # noqa: RUF001 - the document's dash
     return f"{value_hz / 1000:g} kHz" if value_hz >= 1000 else f"{value_hz:g} Hz"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_the_commands(shell, capsys):
+    pytest.importorskip("shtab")
+    assert main.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "replay" in script
+    assert "--speed" in script

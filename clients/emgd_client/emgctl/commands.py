@@ -102,6 +102,4 @@ def completion(args: argparse.Namespace) -> None:
         import shtab  # noqa: PLC0415 - optional, and only needed here
     except ImportError:
         raise ClientError("completion scripts are made by shtab: pip install shtab") from None
-    from emgd_client.emgctl.parser import build_parser  # noqa: PLC0415 - the parser's table names this module's functions
-
-    print(shtab.complete(build_parser(), args.shell))
+    print(shtab.complete(args.whole, args.shell))

@@ -144,7 +144,7 @@ _SUBCOMMANDS: Final = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser; a parsed command line has its function in `run` and its parser in `parser`."""
+    """The parser; a parsed command line has its function in `run`, its parser in `parser`, all of it in `whole`."""
     parser = argparse.ArgumentParser(
         prog="emgctl",
         description="Look at a running emgd service and set its filters.",
@@ -165,5 +165,5 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--runtime-dir", type=Path, metavar="DIR", help="where the service's sockets are")
         for argument in row.arguments:
             sub.add_argument(argument.name, help=argument.help, **argument.options)
-        sub.set_defaults(run=row.run, parser=sub)
+        sub.set_defaults(run=row.run, parser=sub, whole=parser)
     return parser
