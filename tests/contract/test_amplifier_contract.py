@@ -172,9 +172,10 @@ def test_its_clock_can_be_probed_and_goes_forward(world):
     for earlier, later in pairwise(probes):
         assert earlier.before_ns <= earlier.after_ns <= later.before_ns
         assert later.tick > earlier.tick
-    ticks = probes[-1].tick - probes[0].tick
-    elapsed_s = (probes[-1].after_ns - probes[0].before_ns) * 1e-9
-    assert ticks == pytest.approx(elapsed_s * world.amplifier.info.tick_hz, rel=0.5)
+    first, last = probes[0], probes[-1]
+    elapsed_ns = (last.tick - first.tick) / world.amplifier.info.tick_hz * 1e9
+    # Each latch lies somewhere within its probe, so the ticks between two are bounded; a crystal is off by little.
+    assert 0.99 * (last.before_ns - first.after_ns) <= elapsed_ns <= 1.01 * (last.after_ns - first.before_ns)
 
 
 def test_it_stops_by_itself_when_the_host_falls_silent(world):
@@ -192,9 +193,9 @@ def test_it_stops_by_itself_when_the_host_falls_silent(world):
 
 def test_keep_alive_off_lets_it_stream_on(world):
     world.amplifier.start()
-    world.amplifier.keep_alive(100)
+    world.amplifier.keep_alive(500)
     world.amplifier.keep_alive(0)
-    world.pass_time(0.3)
+    world.pass_time(0.8)
     assert world.amplifier.status().state is RunState.STREAMING
 
 
