@@ -6,7 +6,7 @@ from typing import Any, Final
 from emgd.templates import causes_in
 from emgd_ext import ring as ring_planes
 from emgd_ext.ring import Block, Ring
-from emgd_wire.kinds import MAX_HISTORY_BYTES
+from emgd_wire.kinds import MAX_HISTORY_BYTES, Flag
 
 BYTES_PER_NUMBER: Final = 4  # int32 and float32 alike
 TRIES: Final = 3
@@ -20,6 +20,9 @@ class NotInHistoryError(LookupError):
         super().__init__(f"samples {oldest} to {newest} are there")
         self.oldest = oldest
         self.newest = newest
+
+
+GAP_BEFORE: Final = int(Flag.GAP_BEFORE)
 
 
 @dataclass(slots=True)
@@ -95,16 +98,13 @@ def _fetch_once(ring: Ring, plane: int, seq: int, count: int, sample_ns: float, 
     for block, skip, rows in blocks:
         begin = block.seq + skip
         gap = min(block.gap_before, begin - edge) if skip == 0 else 0
-        flags = block.flags & flag_mask & ~(0 if gap else _GAP_FLAG)
+        flags = block.flags & flag_mask & ~(0 if gap else GAP_BEFORE)
         stamp = block.host_time_ns + round(skip * sample_ns)
         channel_flags = bytes(byte & flag_mask & 0xFF for byte in block.channel_flags)
         found.blocks.append([begin, rows, gap, stamp, flags, channel_flags])
         edge = begin + rows
     found.gaps = _gaps(ring, found, covered)
     return found
-
-
-_GAP_FLAG: Final = 8  # emgd_wire.kinds.Flag.GAP_BEFORE, as a plain int
 
 
 def _collect(ring: Ring, at: tuple[int, Block] | None, seq: int, end: int) -> tuple[list[tuple[Block, int, int]], int]:
