@@ -1,11 +1,17 @@
 """What all tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure():
+    """Whoever starts the tests in the background lets them ignore SIGINT, and all their children: undo that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def recordings_dir() -> Path:
