@@ -14,12 +14,16 @@ from emgd_drivers.api import Amplifier, DeviceError
 from emgd_ext.clock import ClockModel
 from emgd_ext.loop import SampleLoop
 from emgd_ext.ring import Ring
-from emgd_wire.kinds import CAUSES, Kind
+from emgd_wire.kinds import CAUSES, Flag, Kind
 
 log = logging.getLogger("emgd.acquisition")
 
 STREAMS: Final = {Kind.RAW: ("<i4", "count"), Kind.FILTERED: ("<f4", "uV")}
 """Data streams of an amplifier: dtype and unit."""
+
+RAW_FLAGS: Final = Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE
+FLAG_MASKS: Final = {Kind.RAW: int(RAW_FLAGS), Kind.FILTERED: int(RAW_FLAGS | Flag.SETTLING)}
+"""Flags that concern a stream: raw counts do not settle."""
 
 FIRST_PROBES: Final = 12
 """Clock probes before the start, so that the first block's stamp is as good as the cable allows; the loop's mailbox

@@ -6,7 +6,7 @@ The service does not start on an unknown key or a value that is not allowed; `em
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,9 +55,6 @@ class Config:
     device: dict[str, Any]
     stream: dict[str, Any]
     filters: tuple[FilterRule, ...]
-    path: Path | None = None
-    given: frozenset[str] = field(default_factory=frozenset)
-    """Dotted keys that were given; all others are defaults."""
 
 
 def load(path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
@@ -105,10 +102,6 @@ class _Reader:
             device=self._check("device", driver_fields(driver["driver"]), device),
             stream=self._check("stream", STREAM_FIELDS, document.get("stream", {})),
             filters=tuple(self._rule(number, rule) for number, rule in enumerate(document.get("filters", []))),
-            path=self.path,
-            given=frozenset(
-                f"{section}.{key}" for section, values in document.items() if isinstance(values, dict) for key in values
-            ),
         )
 
     def _rule(self, number: int, rule: Any) -> FilterRule:

@@ -9,11 +9,11 @@ import zmq
 import zmq.backend.cython._zmq
 
 from emgd import templates
-from emgd.acquisition import STREAMS, Acquisition
+from emgd.acquisition import FLAG_MASKS, STREAMS, Acquisition
 from emgd_ext import ring as ring_planes
 from emgd_ext.publish import Publisher
 from emgd_wire import codec
-from emgd_wire.kinds import DESCRIPTION_SUFFIX, Flag, Kind
+from emgd_wire.kinds import DESCRIPTION_SUFFIX, Kind
 from emgd_wire.paths import stream_endpoint
 
 QUEUE_BYTES: Final = 64 << 20
@@ -67,13 +67,11 @@ class Publishing:
         return max(LEAST_QUEUE_BLOCKS, min(int(queue_s * blocks_per_s * len(STREAMS)), bound))
 
     def _add_streams(self, acquisition: Acquisition) -> None:
-        flags = int(Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE)
         for stream, kind in acquisition.stream_ids().items():
             header = templates.block_header(
                 kind, self.session, stream, acquisition.info.channel_count, STREAMS[kind][0]
             )
-            mask = flags | (Flag.SETTLING if kind is Kind.FILTERED else 0)
-            self._publisher.add_stream(stream.encode(), header, PLANES[kind], mask)
+            self._publisher.add_stream(stream.encode(), header, PLANES[kind], FLAG_MASKS[kind])
         gap, mark = f"{self.device}/{Kind.GAP}", f"{self.device}/{Kind.MARK}"
         self._publisher.set_gaps(
             gap.encode(), templates.event_header(Kind.GAP, self.session, gap), templates.gap_payloads()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from emgd import filters, history
-from emgd.acquisition import STREAMS, Acquisition
+from emgd.acquisition import FLAG_MASKS, STREAMS, Acquisition
 from emgd.clients import Clients, Progress, TooManyClientsError
 from emgd.publish import PLANES, Publishing
 from emgd_drivers.fields import Field, FieldError, Problem, Required
 from emgd_wire.codec import WireError
-from emgd_wire.kinds import REPORT_INTERVAL_S, ErrorCode, Flag, Kind
+from emgd_wire.kinds import REPORT_INTERVAL_S, ErrorCode, Kind
 from emgd_wire.version import PROTOCOL, VERSION
 
 SEQ_MOST: Final = 2**63 - 1
@@ -192,12 +192,9 @@ class Verbs:
         """Samples by number."""
         acquisition = self._service.acquisition
         kind = self._kind(args["stream"])
-        mask = int(
-            Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE | (Flag.SETTLING if kind is Kind.FILTERED else 0)
-        )
         try:
             found = history.fetch(
-                acquisition.ring, PLANES[kind], args["seq"], args["count"], acquisition.sample_ns, mask
+                acquisition.ring, PLANES[kind], args["seq"], args["count"], acquisition.sample_ns, FLAG_MASKS[kind]
             )
         except history.NotInHistoryError as gone:
             raise WireError(
