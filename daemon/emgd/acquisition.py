@@ -81,7 +81,7 @@ class Acquisition:
 
     def start(self) -> None:
         """Probe the clock, start the loop, then the device."""
-        if self.info.has_clock:
+        if self.info.can_probe:
             for _ in range(FIRST_PROBES):
                 self.probe_clock()
         self._thread.start()

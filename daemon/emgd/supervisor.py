@@ -136,11 +136,11 @@ class Supervisor:
                 self.set_state("lost", str(error))
 
     def _probe(self, _now_ns: int) -> None:
-        if self._live and self._acquisition.info.has_clock:
+        if self._live and self._acquisition.info.can_probe:
             self._ask(self._acquisition.probe_clock)
 
     def _keep_alive(self, _now_ns: int) -> None:
-        if self._live:
+        if self._live and self._acquisition.info.has_keep_alive:
             self._ask(lambda: self._acquisition.amplifier.keep_alive(KEEP_ALIVE_TIMEOUT_MS))
 
     def _publish_clock(self, now_ns: int) -> None:

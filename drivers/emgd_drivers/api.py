@@ -22,6 +22,10 @@ class DeviceNotFoundError(DeviceError):
     """No such device, file or driver: look at the name, the cable or the path."""
 
 
+class DevicePermissionError(DeviceError):
+    """The device is there, but this user may not open it: the text names the rule, the group and the command."""
+
+
 class DeviceRefusedError(DeviceError):
     """The device answered, and said no (STALL): ask for something it can do."""
 
@@ -53,7 +57,11 @@ class AmplifierInfo:
 
     `rate_hz` is the nominal sample rate, `tick_hz` the nominal frequency of the device clock as seen by the host.
     `speed` is 1 for hardware; a recording played N times as fast has N, one played as fast as possible has 0, and
-    then `has_clock` is false: its ticks say nothing about real time.
+    then `has_clock` is false: its ticks say nothing about real time. `can_probe`: its clock can be latched on request;
+    otherwise time follows from arrivals alone. `has_keep_alive`: it stops by itself when the host falls silent.
+    `counts_samples`: it tells how many samples it took, and says with an END frame that its stream is over.
+    `isolated`: it may be connected to a person while a stimulator is (hazard H17); a driver that does not say so
+    forbids stimulation beside its device.
     `notes` are sentences that a user of the samples should know.
     """
 
@@ -65,6 +73,10 @@ class AmplifierInfo:
     tick_hz: float
     max_frame_bytes: int
     has_clock: bool = True
+    can_probe: bool = True
+    has_keep_alive: bool = True
+    counts_samples: bool = True
+    isolated: bool = False
     simulated: bool = False
     speed: float = 1.0
     notes: tuple[str, ...] = ()
@@ -148,19 +160,22 @@ class Amplifier(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """End the stream; the device says with an END frame how many samples there were."""
+        """End the stream; the decoder hands over an END frame, from the device or when no more bytes come."""
 
     @abstractmethod
     def probe_clock(self) -> ClockProbe:
-        """Latch the device's clock once."""
+        """Latch the device's clock once; DeviceRefusedError where `info.can_probe` is false."""
 
     @abstractmethod
     def keep_alive(self, timeout_ms: int) -> None:
-        """Tell the device that the host lives; unheard for `timeout_ms` it stops by itself."""
+        """Tell the device that the host lives; unheard for `timeout_ms` it stops by itself.
+
+        DeviceRefusedError where `info.has_keep_alive` is false.
+        """
 
     @abstractmethod
     def status(self) -> DeviceStatus:
-        """Ask what the device counted."""
+        """What the device counted; where `info.counts_samples` is false, what the host counted for it."""
 
     @abstractmethod
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """All drivers in one table, imported when one is asked for.
 
-A driver's module has FIELDS (its options, emgd_drivers.fields) and `open_amplifier(options) -> Amplifier`.
+A driver's module has FIELDS (its options, emgd_drivers.fields), `open_amplifier(options) -> Amplifier`, and where its
+device can be plugged in, HOTPLUG: the udev subsystems whose news concern it, such as ("usb",).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "frame.h" nogil:
     enum:
@@ -40,7 +40,8 @@ cdef extern from "frame.h" nogil:
 
 cdef class Decoder:
     cdef readonly int channels
-    cdef void begin(self, const uint8_t* data, size_t size) noexcept nogil
+    cdef void begin(self, const uint8_t* data, size_t size, int64_t host_ns) noexcept nogil
     cdef bint next(self, emgd_frame* frame) noexcept nogil
+    cdef bint idle(self, emgd_frame* frame, int64_t host_ns) noexcept nogil
     cdef void unpack(self, const emgd_frame* frame, uint32_t row, uint32_t rows, int32_t* out) noexcept nogil
     cdef void mark(self, const emgd_frame* frame, uint32_t index, emgd_mark* out) noexcept nogil

@@ -3,7 +3,7 @@
 Not Python because it looks at every byte of a thousand frames a second, in the sample loop.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from emgd_ext.decoder cimport (
@@ -68,7 +68,7 @@ cdef class Emg8Decoder(Decoder):
         self.data = NULL
         self.size = self.at = 0
 
-    cdef void begin(self, const uint8_t* data, size_t size) noexcept nogil:
+    cdef void begin(self, const uint8_t* data, size_t size, int64_t host_ns) noexcept nogil:
         self.data = data
         self.size = size
         self.at = 0
@@ -145,10 +145,10 @@ cdef class Emg8Decoder(Decoder):
         frames = []
         if data.shape[0] == 0:
             return frames
-        self.begin(&data[0], data.shape[0])
+        self.begin(&data[0], data.shape[0], 0)
         while self.next(&frame):
             frames.append(self.as_tuple(&frame))
-        self.begin(NULL, 0)
+        self.begin(NULL, 0, 0)
         return frames
 
     cdef object as_tuple(self, emgd_frame* frame):

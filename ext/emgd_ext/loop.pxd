@@ -94,6 +94,7 @@ cdef class SampleLoop:
     cdef int probe_count
 
     cdef void take_transfer(self, const uint8_t* data, size_t size, int64_t host_ns) noexcept nogil
+    cdef void take_idle(self, int64_t host_ns) noexcept nogil
     cdef void take_probes(self) noexcept nogil
     cdef void take_frame(self, const emgd_frame* frame, int64_t host_ns) noexcept nogil
     cdef void add_gap(self, const emgd_gap* gap) noexcept nogil

@@ -37,6 +37,8 @@ class SampleLoop:
         """Ask `run` to return soon; from any thread."""
     def feed(self, transfer: Buffer, host_ns: int) -> None:
         """One transfer that was here at `host_ns`. Not beside `run`."""
+    def feed_idle(self, host_ns: int) -> None:
+        """Nothing came for a while, until `host_ns`. Not beside `run`."""
     def finish(self, total: int) -> None:
         """The stream is over after `total` samples. After `run` has returned."""
     def probe(self, before_ns: int, tick: int, after_ns: int) -> bool:

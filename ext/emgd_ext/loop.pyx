@@ -117,8 +117,15 @@ cdef class SampleLoop:
         self.counters.transfers += 1
         self.counters.bytes += size
         self.last_arrival_ns = host_ns
-        self.decoder.begin(data, size)
+        self.decoder.begin(data, size, host_ns)
         while self.decoder.next(&frame):
+            self.take_frame(&frame, host_ns)
+        self.notify()
+
+    cdef void take_idle(self, int64_t host_ns) noexcept nogil:
+        """Nothing came; the decoder may have held something back."""
+        cdef emgd_frame frame
+        while self.decoder.idle(&frame, host_ns):
             self.take_frame(&frame, host_ns)
         self.notify()
 
@@ -321,6 +328,8 @@ cdef class SampleLoop:
                 self.counters.truncated += 1    # what is missing shows in the sample numbers of the next frame
             elif size == SOURCE_GONE:
                 break
+            else:
+                self.take_idle(now_ns())
         self.close_block()
         self.notify()
 
@@ -332,6 +341,10 @@ cdef class SampleLoop:
         """One transfer that was here at `host_ns`: what `run` does with each. Not beside `run`."""
         if transfer.shape[0]:
             self.take_transfer(&transfer[0], transfer.shape[0], host_ns)
+
+    def feed_idle(self, int64_t host_ns):
+        """Nothing came for a while, until `host_ns`. Not beside `run`."""
+        self.take_idle(host_ns)
 
     def finish(self, uint64_t total):
         """The device says by other means that its stream is over after `total` samples. After `run` has returned."""
