@@ -7,7 +7,7 @@ while the slow calls here (probe, status, keep-alive) go on from the supervising
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Protocol
 
 from emgd_ext.decoder import Decoder
@@ -51,6 +51,26 @@ class RunState(IntEnum):
     ENDED = 2
 
 
+class Side(IntFlag):
+    """Electrodes of a channel: it measures POSITIVE (E1) minus NEGATIVE (E2)."""
+
+    NONE = 0
+    POSITIVE = 1
+    NEGATIVE = 2
+    BOTH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ImpedanceTest:
+    """What an amplifier sends through electrodes to measure them: a sine of `current_na` (peak) at `frequency_hz`.
+
+    Through one side it returns by the reference; through both it goes in at E1 and out at E2.
+    """
+
+    frequency_hz: float
+    current_na: float
+
+
 @dataclass(frozen=True, slots=True)
 class AmplifierInfo:
     """What a device is and can do; fixed while it is open.
@@ -62,6 +82,7 @@ class AmplifierInfo:
     `counts_samples`: it tells how many samples it took, and says with an END frame that its stream is over.
     `isolated`: it may be connected to a person while a stimulator is (hazard H17); a driver that does not say so
     forbids stimulation beside its device.
+    `impedance` is its impedance test, None where it has none.
     `notes` are sentences that a user of the samples should know.
     """
 
@@ -79,6 +100,7 @@ class AmplifierInfo:
     isolated: bool = False
     simulated: bool = False
     speed: float = 1.0
+    impedance: ImpedanceTest | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -176,6 +198,13 @@ class Amplifier(ABC):
     @abstractmethod
     def status(self) -> DeviceStatus:
         """What the device counted; where `info.counts_samples` is false, what the host counted for it."""
+
+    def set_impedance_test(self, channel: int | None, sides: Side) -> None:
+        """Send the test current through electrodes of one channel (None: all), also while streaming; NONE ends it.
+
+        DeviceRefusedError where `info.impedance` is None.
+        """
+        raise DeviceRefusedError(f"{self.info.serial} has no impedance test (channel {channel}, {sides!r})")
 
     @abstractmethod
     def close(self) -> None:
