@@ -23,10 +23,25 @@ cdef extern from "<sys/socket.h>" nogil:
 
 
 cdef class Source:
-    """Base of all sources. `read` returns the length of one transfer or a SOURCE_* sentinel."""
+    """Base of all sources. `read` returns the length of one transfer or a SOURCE_* sentinel.
+
+    The sample loop calls `take`: a source that has the bytes in memory of its own overrides it and points `data` at
+    them, which saves copying them into the loop's buffer. They stay as they are until the next call.
+    """
 
     cdef int read(self, uint8_t* buffer, size_t room, int timeout_ms) noexcept nogil:
         return SOURCE_GONE
+
+    cdef int take(self, uint8_t* buffer, size_t room, const uint8_t** data, int timeout_ms) noexcept nogil:
+        data[0] = buffer
+        return self.read(buffer, room, timeout_ms)
+
+    def close(self):
+        """Let go of what the bytes come from; harmless when called again."""
+
+    def stats(self):
+        """What became of the transfers, where the source counts them."""
+        return {}
 
 
 cdef class FdSource(Source):
