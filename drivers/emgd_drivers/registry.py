@@ -15,6 +15,7 @@ from emgd_drivers.fields import Field
 DRIVERS: Final[dict[str, str]] = {
     "sim": "emgd_drivers.sim.driver",
     "replay": "emgd_drivers.replay.driver",
+    "emg8": "emgd_drivers.emg8.driver",
 }
 """Name in the configuration -> module."""
 
