@@ -62,6 +62,45 @@ class BusProcess:
         return errors
 
 
+def connect(address):
+    """A socket to a path, or to a host and port."""
+    found = socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
+    found.settimeout(PATIENCE_S)
+    found.connect(address if isinstance(address, tuple) else str(address))
+    return found
+
+
+class Clock:
+    """Time that goes only when told to."""
+
+    def __init__(self, now_ns=0):
+        self.now_ns = now_ns
+
+
+class Wire:
+    """In place of a socket: a conversation within this process, on virtual time. Each byte comes alone if `cut`."""
+
+    def __init__(self, conversation, clock, *, cut=False):
+        self.conversation = conversation
+        self.clock = clock
+        self.unread = b""
+        self._cut = cut
+
+    def sendall(self, data):
+        for part in [data[at : at + 1] for at in range(len(data))] if self._cut else [data]:
+            self.conversation.receive(part, self.clock.now_ns)
+
+    def recv(self, count):
+        self.unread += self.conversation.output(self.clock.now_ns)
+        if not self.unread and not self.conversation.ended:
+            raise BlockingIOError("nothing was said")
+        data, self.unread = self.unread[:count], self.unread[count:]
+        return data
+
+    def close(self):
+        self.conversation.leave(self.clock.now_ns)
+
+
 class UsbIpError(Exception):
     """A request ended with this error number."""
 
@@ -74,10 +113,8 @@ class UsbIpError(Exception):
 class UsbIpClient:
     """A USB/IP client that waits for each answer in turn, or keeps requests in flight with `submit` and `reap`."""
 
-    def __init__(self, address):
-        self.socket = socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
-        self.socket.settimeout(PATIENCE_S)
-        self.socket.connect(address if isinstance(address, tuple) else str(address))
+    def __init__(self, wire):
+        self.socket = wire
         self.device_id = 0
         self.seq = 0
         self.directions = {}
@@ -143,6 +180,14 @@ class UsbIpClient:
         self.seq += 1
         self.socket.sendall(struct.pack(">6I24x", 2, self.seq, self.device_id, 0, 0, victim))
         return self.seq
+
+    def pending(self):
+        """All answers that are there now; for a wire."""
+        answers = []
+        with contextlib.suppress(BlockingIOError, EOFError):
+            while True:
+                answers.append(self.reap())
+        return answers
 
     def reap(self):
         """The next answer: (command, number, status, data)."""

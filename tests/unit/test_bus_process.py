@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from bus_rig import PATIENCE_S, BusProcess, UsbIpClient, UsbIpError
+from bus_rig import PATIENCE_S, BusProcess, UsbIpClient, UsbIpError, connect
 
 from emgd_drivers.emg8.protocol import Status, decode_frames
 
@@ -34,7 +34,7 @@ def bus(started):
 
 
 def client_of(bus):
-    return UsbIpClient(bus.usbip_path)
+    return UsbIpClient(connect(bus.usbip_path))
 
 
 def streamed(client, frames):

@@ -95,7 +95,7 @@ class Emg8Model:
         self._plan = plan or FaultPlan()
         _check(signal, self._plan, speed, serial, fifo_bytes)
         self._signal = signal
-        self._serial = serial
+        self.serial: Final = serial
         self._settings = [ChannelSetting()] * signal.channels
         self._free_running = speed == 0
         self._oscillator = Oscillator(
@@ -198,7 +198,7 @@ class Emg8Model:
         """Answer a control request: 8 bytes of setup and, for OUT, its data. Raises Stall, or DeviceLostError."""
         self.run(now_ns)
         if self.unplugged:
-            raise DeviceLostError(f"emg8 {self._serial} is unplugged; plug it in again")
+            raise DeviceLostError(f"emg8 {self.serial} is unplugged; plug it in again")
         try:
             return self._answer(Setup.unpack(setup), data, now_ns)
         except _Refusal as refusal:
@@ -241,7 +241,7 @@ class Emg8Model:
         ).pack()
 
     def _get_serial(self, _setup: Setup, _data: bytes, _now_ns: int) -> bytes:
-        return self._serial.encode("ascii")
+        return self.serial.encode("ascii")
 
     def _start(self, _setup: Setup, _data: bytes, now_ns: int) -> bytes:
         # Without a clock ticks count samples alone, so that every run gives the same bytes.

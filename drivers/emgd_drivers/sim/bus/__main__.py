@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     bus = Bus()
     try:
+        if options.usbredir is not None:
+            options.usbredir.mkdir(exist_ok=True)
         for text in options.device:
             add_device(bus, text, time.monotonic_ns())
         # select() waits to the microsecond; the usual epoll rounds up to whole milliseconds, a frame's time.
@@ -64,6 +66,8 @@ async def _serve(bus: Bus, options: argparse.Namespace) -> int:
             where.append(await server.listen_usbip_unix(options.usbip_unix))
         if options.usbip_tcp is not None:
             where.append(await server.listen_usbip_tcp(options.usbip_tcp))
+        if options.usbredir is not None:
+            where.append(await server.listen_usbredir(options.usbredir))
         names = [f"{port.bus_id}={port.name}" for port in bus.ports]
         print("ready", *names, *where, flush=True)
         await server.stopped.wait()
@@ -91,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--usbip-unix", type=Path, metavar="PATH", help="serve USB/IP on this unix socket")
     parser.add_argument("--usbip-tcp", type=int, metavar="PORT", help="serve USB/IP on 127.0.0.1 (usual: 3240; 0: any)")
+    parser.add_argument("--usbredir", type=Path, metavar="DIR", help="serve usbredir on DIR/NAME.sock for each device")
     return parser
 
 

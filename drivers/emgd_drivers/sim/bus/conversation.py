@@ -87,8 +87,9 @@ class Conversation(ABC):
 
     def _fetch(self, now_ns: int) -> None:
         """Put into words what ended by now."""
-        if self._device is not None:
-            for done in self._device.drain(now_ns):
+        # What is said may end further requests at once, so ask again.
+        while self._device is not None and (ended := self._device.drain(now_ns)):
+            for done in ended:
                 self._say(done)
 
 

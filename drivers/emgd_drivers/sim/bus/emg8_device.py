@@ -35,8 +35,8 @@ class Emg8UsbDevice(UsbDevice):
 
     stream_in = FRAMES_IN
 
-    def __init__(self, model: Emg8Model, serial: str) -> None:
-        super().__init__(emg8_description(serial))
+    def __init__(self, model: Emg8Model) -> None:
+        super().__init__(emg8_description(model.serial))
         self._model = model
         model.connect(partial(self._send, FRAMES_IN))
 

@@ -1,11 +1,14 @@
 """Which devices can be on the bus, in one table, and how they are written on the command line."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Final
 
 from emgd_drivers.emg8.protocol import MAX_CHANNELS
 from emgd_drivers.fields import Field, FieldError, check_fields
+from emgd_drivers.sim.bus.cdc_device import CdcAcmDevice, UsbIdentity
 from emgd_drivers.sim.bus.emg8_device import Emg8UsbDevice
 from emgd_drivers.sim.bus.port import Bus, BusError
 from emgd_drivers.sim.bus.usb_device import UsbDevice
@@ -19,7 +22,9 @@ Make = Callable[[int], UsbDevice]
 
 TRUTHS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
-NAME_FIELD: Final = Field("name", str, "what the control socket calls it (else its serial number)", "", 0, 64)
+NAME_FIELD: Final = Field("name", str, "what the control socket calls it; else its serial number", "", 0, 64)
+NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+"""A name is one word on the control socket and part of a file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,28 @@ def _emg8(options: Mapping[str, Any]) -> Make:
     )
     signal = signal_of(spec)  # Once: a recording takes a while to read, and each plug shall be quick.
     build(spec, signal, 0)  # Refuses what cannot be now, instead of at the next plug.
-    return lambda now_ns: Emg8UsbDevice(build(spec, signal, now_ns), spec.serial)
+    return lambda now_ns: Emg8UsbDevice(build(spec, signal, now_ns))
 
+
+def _serial_kind(text: str, identity: UsbIdentity, module: str) -> DeviceKind:
+    """A serial model as a CDC-ACM device. Its module has FIELDS, with a serial number, and
+    `make_model(options, now_ns) -> SerialModel`.
+    """
+    found = import_module(module)
+
+    def prepare(options: Mapping[str, Any]) -> Make:
+        found.make_model(options, 0)  # Refuses what cannot be now, instead of at the next plug.
+        return lambda now_ns: CdcAcmDevice(found.make_model(options, now_ns), identity, options["serial"])
+
+    return DeviceKind(f"{text}, {identity.vendor:04x}:{identity.product:04x}", tuple(found.FIELDS), prepare)
+
+
+_HERE: Final = "emgd_drivers.sim.bus"
+_TEST_SERIAL: Final = UsbIdentity(0x1209, 0x0003, "emgd project", "loopback")
 
 KINDS: Final[dict[str, DeviceKind]] = {
     "emg8": DeviceKind("the reference amplifier, vendor bulk, 1209:0001", EMG8_FIELDS, _emg8),
+    "loopback": _serial_kind("a CDC-ACM port that sends back what it gets", _TEST_SERIAL, f"{_HERE}.loopback"),
 }
 """Kind as written on the command line -> what it is."""
 
@@ -94,7 +116,10 @@ def add_device(bus: Bus, text: str, now_ns: int) -> None:
     try:
         options = check_fields(fields, _given(fields, rest))
         make = kind.prepare(options)
-        bus.add(options["name"] or options["serial"], kind_name, make, now_ns)
+        name = options["name"] or re.sub(r"[^A-Za-z0-9._-]", "-", options["serial"])
+        if not NAME_PATTERN.fullmatch(name):
+            raise BusError(f"{text}: name is {name!r}; write letters, digits, dots, dashes and underscores")
+        bus.add(name, kind_name, make, now_ns)
     except (FieldError, ValueError, OSError) as error:
         raise BusError(f"{text}: {error}") from None
 

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from emgd_drivers.sim.bus.control import MAX_LINE_BYTES, answer
 from emgd_drivers.sim.bus.conversation import Conversation, PeerError
 from emgd_drivers.sim.bus.port import Bus, Port
 from emgd_drivers.sim.bus.usbip import UsbIpConversation
+from emgd_drivers.sim.bus.usbredir import UsbRedirConversation
 
 NS_PER_S: Final = 1_000_000_000
 
@@ -41,19 +43,31 @@ class BusServer:
         self._paths: list[Path] = []
         self.links: set[_Link] = set()
         for port in bus.ports:
-            port.changed = lambda port=port: self.wake(port)  # type: ignore[misc]
+            port.changed = partial(self.wake, port)
             self.wake(port)
 
     async def listen_usbip_unix(self, path: Path) -> str:
         """USB/IP on a unix socket; says where it listens."""
-        return await self._listen_unix(path, lambda: _Link(self, UsbIpConversation(self.bus)), "usbip")
+        return await self._listen_unix(path, self._new_usbip_link, "usbip")
 
     async def listen_usbip_tcp(self, port: int) -> str:
         """USB/IP on a TCP port of this machine, 0 = any free one; says where it listens."""
-        make = lambda: _Link(self, UsbIpConversation(self.bus))  # noqa: E731 - a name that the next line needs
-        server = await self._loop.create_server(make, LOOPBACK, port)
+        server = await self._loop.create_server(self._new_usbip_link, LOOPBACK, port)
         self._servers.append(server)
         return f"usbip=tcp:{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+
+    async def listen_usbredir(self, folder: Path) -> str:
+        """usbredir, for each device a unix socket NAME.sock in `folder`; says where it listens."""
+        for port in self.bus.ports:
+            make = partial(self._new_usbredir_link, port)
+            await self._listen_unix(folder / f"{port.name}.sock", make, "usbredir")
+        return f"usbredir=unix:{folder}/NAME.sock"
+
+    def _new_usbredir_link(self, port: Port) -> "_Link":
+        return _Link(self, UsbRedirConversation(port))
+
+    def _new_usbip_link(self) -> "_Link":
+        return _Link(self, UsbIpConversation(self.bus))
 
     async def listen_control(self, path: Path) -> str:
         """The control socket; says where it listens."""

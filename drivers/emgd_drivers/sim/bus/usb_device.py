@@ -98,6 +98,7 @@ class UsbDevice(ABC):
         self._outs = {endpoint.address: False for endpoint in description.endpoints if not endpoint.is_in}
         self._held_outs: list[tuple[int, int, bytes]] = []
         self._completed: list[Completion] = []
+        self._held: list[Completion] = []
         self._muted_until_ns: int | None = None
 
     # What a device does.
@@ -141,17 +142,17 @@ class UsbDevice(ABC):
             answer = self._requested(packet, data, now_ns)
         except RequestRefused:
             self.refusals += 1
-            self._completed.append(Completion(tag, 0, TransferStatus.STALL))
+            self._ended.append(Completion(tag, 0, TransferStatus.STALL))
         else:
             count = len(answer) if packet.is_in else len(data)
-            self._completed.append(Completion(tag, 0, TransferStatus.OK, answer, count))
+            self._ended.append(Completion(tag, 0, TransferStatus.OK, answer, count))
         self.run(now_ns)
 
     def submit_in(self, tag: int, endpoint: int, room_bytes: int, now_ns: int) -> None:
         """Ask an IN endpoint for one transfer of at most `room_bytes`."""
         pipe = self._pipes.get(endpoint)
         if pipe is None or pipe.halted or not self.configured:
-            self._completed.append(Completion(tag, endpoint, TransferStatus.STALL))
+            self._ended.append(Completion(tag, endpoint, TransferStatus.STALL))
             return
         pipe.waiting[tag] = room_bytes
         if not self._is_muted(now_ns):
@@ -162,7 +163,7 @@ class UsbDevice(ABC):
     def submit_out(self, tag: int, endpoint: int, data: bytes, now_ns: int) -> None:
         """Send data to an OUT endpoint."""
         if self._outs.get(endpoint, True) or not self.configured:
-            self._completed.append(Completion(tag, endpoint, TransferStatus.STALL))
+            self._ended.append(Completion(tag, endpoint, TransferStatus.STALL))
         elif self._is_muted(now_ns):
             self._held_outs.append((tag, endpoint, data))
         else:
@@ -175,31 +176,31 @@ class UsbDevice(ABC):
                 del pipe.waiting[tag]
                 self._completed.append(Completion(tag, pipe.endpoint.address, TransferStatus.CANCELLED))
                 return True
-        for at, (held, endpoint, _) in enumerate(self._held_outs):
-            if held == tag:
+        for at, (waiting, endpoint, _) in enumerate(self._held_outs):
+            if waiting == tag:
                 del self._held_outs[at]
                 self._completed.append(Completion(tag, endpoint, TransferStatus.CANCELLED))
                 return True
-        for at, done in enumerate(self._completed):  # Not empty only while the device is mute.
-            if done.tag == tag:
-                self._completed[at] = Completion(tag, done.endpoint, TransferStatus.CANCELLED)
+        for at, held in enumerate(self._held):
+            if held.tag == tag:
+                del self._held[at]
+                self._completed.append(Completion(tag, held.endpoint, TransferStatus.CANCELLED))
                 return True
         return False
 
     def drain(self, now_ns: int) -> list[Completion]:
         """Requests that ended since the last call, in the order in which they ended."""
+        if self._held and not self._is_muted(now_ns):
+            self._completed += self._held
+            self._held = []
         if not self._completed:
             return []
-        if self._is_muted(now_ns):
-            cancelled = [done for done in self._completed if done.status is TransferStatus.CANCELLED]
-            self._completed = [done for done in self._completed if done.status is not TransferStatus.CANCELLED]
-            return cancelled
         completed, self._completed = self._completed, []
         return completed
 
     def in_flight(self) -> int:
         """How many requests of the host have not ended."""
-        return sum(len(pipe.waiting) for pipe in self._pipes.values()) + len(self._held_outs) + len(self._completed)
+        return sum(len(pipe.waiting) for pipe in self._pipes.values()) + len(self._held_outs) + len(self._held)
 
     def reset(self, now_ns: int) -> None:
         """The host resets the bus: requests end, halts are cleared, the device falls silent; its clock goes on."""
@@ -213,8 +214,8 @@ class UsbDevice(ABC):
 
     def pull(self) -> None:
         """The cable is pulled: every request ends with GONE."""
-        self._muted_until_ns = None
         self._end_all(TransferStatus.GONE)
+        self._muted_until_ns = None
 
     # Time.
 
@@ -269,6 +270,11 @@ class UsbDevice(ABC):
 
     # Within.
 
+    @property
+    def _ended(self) -> list[Completion]:
+        """Where requests go that ended just now: to the host, or held back while the device is mute."""
+        return self._completed if self._muted_until_ns is None else self._held
+
     def _send(self, endpoint: int, transfer: bytes) -> bool:
         """Hand one transfer to the host; False when it takes none now."""
         return self._muted_until_ns is None and self._pipes[endpoint].send(transfer, self._completed)
@@ -283,6 +289,9 @@ class UsbDevice(ABC):
         self._receive(endpoint, data, now_ns)
 
     def _end_all(self, status: TransferStatus) -> None:
+        # What a mute device did, the host will never know.
+        self._completed.extend(Completion(held.tag, held.endpoint, status) for held in self._held)
+        self._held.clear()
         for pipe in self._pipes.values():
             pipe.finish(status, self._completed)
         self._completed.extend(Completion(tag, endpoint, status) for tag, endpoint, _ in self._held_outs)
@@ -384,6 +393,6 @@ class UsbDevice(ABC):
 
     def _halt(self, address: int) -> None:
         if address in self._pipes:
-            self._pipes[address].halt(self._completed)
+            self._pipes[address].halt(self._ended)
         else:
             self._outs[address] = True
