@@ -25,6 +25,13 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef class Source:
     """Base of all sources. `read` returns the length of one transfer or a SOURCE_* sentinel."""
 
+    def close(self):
+        """Let go of the device's bytes; harmless when called again. Only after the loop that reads has ended."""
+
+    def stats(self):
+        """Counters of this way to the device; empty where it has none of its own."""
+        return {}
+
     cdef int read(self, uint8_t* buffer, size_t room, int timeout_ms) noexcept nogil:
         return SOURCE_GONE
 
