@@ -346,11 +346,12 @@ cdef class SampleLoop:
         self.outcome = "ended" if self.ended else "stopped" if self.stopping else "lost"
 
     cdef void read_on(self, Source source) noexcept nogil:
+        cdef const uint8_t* data = NULL
         cdef int size
         while not self.stopping and not self.ended:
-            size = source.read(&self.buffer[0], self.buffer.shape[0], READ_TIMEOUT_MS)
+            size = source.take(&self.buffer[0], self.buffer.shape[0], &data, READ_TIMEOUT_MS)
             if size > 0:
-                self.take_transfer(&self.buffer[0], size, now_ns())
+                self.take_transfer(data, size, now_ns())
             elif size == SOURCE_TOO_LONG:
                 self.counters.transfers += 1
                 self.counters.truncated += 1    # what is missing shows in the sample numbers of the next frame
