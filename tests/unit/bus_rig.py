@@ -228,3 +228,82 @@ class UsbIpClient:
 
     def bulk_in(self, endpoint=1, length=16384):
         return self.answer(self.submit(endpoint, length))
+
+
+class RedirClient:
+    """A usbredir guest, as qemu is one, written after the protocol's document. `capabilities` are its hello's bits."""
+
+    ALL = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6
+
+    def __init__(self, wire, *, capabilities=ALL):
+        self.socket = wire
+        self.capabilities = capabilities
+        self.wide_ids = False
+        self.next_id = 0
+
+    def has(self, bit):
+        return bool(self.capabilities & 1 << bit)
+
+    def exactly(self, count):
+        data = b""
+        while len(data) < count:
+            more = self.socket.recv(count - len(data))
+            if not more:
+                raise EOFError(data)
+            data += more
+        return data
+
+    def send(self, kind, body=b"", packet_id=None):
+        """One packet; its id."""
+        if packet_id is None:
+            self.next_id += 1
+            packet_id = self.next_id
+        self.socket.sendall(struct.pack("<IIQ" if self.wide_ids else "<III", kind, len(body), packet_id) + body)
+        return packet_id
+
+    def packet(self):
+        """The next packet: (type, id, body)."""
+        kind, length, packet_id = struct.unpack(
+            "<IIQ" if self.wide_ids else "<III", self.exactly(16 if self.wide_ids else 12)
+        )
+        return kind, packet_id, self.exactly(length)
+
+    def pending(self):
+        """All packets that are there now; for a wire."""
+        packets = []
+        with contextlib.suppress(BlockingIOError, EOFError):
+            while True:
+                packets.append(self.packet())
+        return packets
+
+    def greet(self):
+        """Hello both ways; what the device says of itself, as bodies of ep_info, interface_info, device_connect."""
+        self.send(0, b"guest".ljust(64, b"\0") + struct.pack("<I", self.capabilities), 0)
+        kind, packet_id, body = self.packet()
+        assert (kind, packet_id) == (0, 0)
+        (offered,) = struct.unpack_from("<I", body, 64)
+        assert offered == self.ALL
+        self.wide_ids = self.has(5)
+        told = [self.packet() for _ in range(3)]
+        assert [(kind, packet_id) for kind, packet_id, _ in told] == [(5, 0), (4, 0), (1, 0)]
+        return [body for _, _, body in told]
+
+    def control(self, request_type, request, value=0, index=0, length=0, data=b""):
+        """Send a control packet; its id."""
+        length = length or len(data)
+        endpoint = request_type & 0x80
+        return self.send(100, struct.pack("<BBBBHHH", endpoint, request, request_type, 0, value, index, length) + data)
+
+    def bulk(self, endpoint, length=0, data=b""):
+        """Send a bulk packet; its id."""
+        length = length or len(data)
+        long = struct.pack("<H", length >> 16) if self.has(6) else b""
+        return self.send(101, struct.pack("<BBHI", endpoint, 0, length & 0xFFFF, 0) + long + data)
+
+    def unpack_bulk(self, body):
+        """(endpoint, status, length, data) of a bulk packet."""
+        endpoint, status, length, stream = struct.unpack_from("<BBHI", body)
+        assert stream == 0
+        if self.has(6):
+            length |= struct.unpack_from("<H", body, 8)[0] << 16
+        return endpoint, status, length, body[10 if self.has(6) else 8 :]

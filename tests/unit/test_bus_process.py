@@ -5,11 +5,12 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 import pytest
-from bus_rig import PATIENCE_S, BusProcess, UsbIpClient, UsbIpError, connect
+from bus_rig import PATIENCE_S, BusProcess, RedirClient, UsbIpClient, UsbIpError, connect
 
-from emgd_drivers.emg8.protocol import Status, decode_frames
+from emgd_drivers.emg8.protocol import FrameFlag, Status, decode_frames
 
 IN, OUT = 0xC0, 0x40
 START, STOP, GET_SERIAL, GET_STATUS = 3, 4, 2, 11
@@ -31,6 +32,20 @@ def started(tmp_path):
 @pytest.fixture
 def bus(started):
     return started("emg8,channels=1,rate_hz=4000")
+
+
+@pytest.fixture
+def opened():
+    """Connects, and closes at the end."""
+    sockets = []
+
+    def open_one(address):
+        sockets.append(connect(address))
+        return sockets[-1]
+
+    yield open_one
+    for each in sockets:
+        each.close()
 
 
 def client_of(bus):
@@ -89,6 +104,109 @@ def test_unplug_ends_requests_in_flight_and_plug_brings_a_fresh_device(bus):
         assert found.tick < 48e6 * PATIENCE_S
         assert [frame.first for frame in streamed(client, 5)] == [0, 4, 8, 12, 16]
     assert bus.status()["restarts"] == 1
+
+
+def test_same_bytes_over_tcp(started):
+    bus = started("emg8,channels=1", arguments=("--usbip-tcp", "0"))
+    host, port = bus.ready.partition("usbip=tcp:")[2].split()[0].split(":")
+    assert host == "127.0.0.1"
+    with UsbIpClient(connect((host, int(port)))) as client, client_of(bus) as other:
+        assert client.list() == other.list()
+    with UsbIpClient(connect((host, int(port)))) as client:
+        assert client.attach()[0] == 0
+        assert [frame.frame_seq for frame in streamed(client, 20)] == list(range(20))
+
+
+def test_usbredir_has_a_socket_for_each_device(started, opened, tmp_path):
+    bus = started("emg8,channels=1,rate_hz=4000", "loopback", arguments=("--usbredir", str(tmp_path / "redir")))
+    amp = RedirClient(opened(tmp_path / "redir" / "EMG8-000001.sock"))
+    port = RedirClient(opened(tmp_path / "redir" / "LOOP-000001.sock"))
+    amp.greet()
+    port.greet()
+    ids = [amp.bulk(0x81, 2048) for _ in range(20)]
+    started_id = amp.control(OUT, START)
+    assert amp.packet()[1] == started_id
+    assert [amp.packet()[1] for _ in range(20)] == ids
+    wanted = port.bulk(0x83, 512)
+    port.bulk(0x02, data=b"hello")
+    found = {packet_id: port.unpack_bulk(body)[3] for _, packet_id, body in (port.packet(), port.packet())}
+    assert found[wanted] == b"hello"
+    assert bus.say("unplug LOOP-000001") == "ok"
+    assert port.packet()[0] == 2
+    assert port.socket.recv(1) == b""
+    assert opened(tmp_path / "redir" / "LOOP-000001.sock").recv(1) == b""
+    assert bus.say("plug LOOP-000001") == "ok"
+    RedirClient(opened(tmp_path / "redir" / "LOOP-000001.sock")).greet()
+
+
+def test_peer_that_talks_nonsense_is_cut_off_with_one_line_and_nobody_else_is_disturbed(started):
+    bus = started("emg8,channels=1", "emg8,channels=1,serial=OTHER")
+    with client_of(bus) as client:
+        client.attach("1-2")
+        for noise in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            bytes.fromhex("0111 8003 00000000") + b"1-1".ljust(32, b"\0") + b"\xff" * 48,
+        ):
+            with connect(bus.usbip_path) as peer:
+                peer.sendall(noise)
+                while peer.recv(65536):
+                    pass
+        assert len(streamed(client, 20)) == 20
+    with client_of(bus) as client:
+        assert client.attach("1-1")[0] == 0
+    errors = bus.close().splitlines()
+    assert errors == [
+        "a host was cut off: it speaks USB/IP version 0x4745; 0x0111 is spoken here",
+        "a host was cut off: it names device 0xffffffff; it has imported 0x00010002",
+    ]
+
+
+def test_faults_over_the_control_socket_reach_the_stream(bus):
+    with client_of(bus) as client:
+        client.attach()
+        client.control_out(OUT, START)
+        assert bus.say("drop 1-1 3") == "ok"
+        first, second = decode_frames(client.bulk_in(), 1), decode_frames(client.bulk_in(), 1)
+        assert (first[0].frame_seq, second[0].frame_seq) == (3, 4)
+        assert bus.say("stall 1-1") == "ok"
+        with pytest.raises(UsbIpError, match="32"):
+            client.bulk_in()
+        client.control_out(0x02, 1, 0, 0x81)
+        assert decode_frames(client.bulk_in(), 1)[0].frame_seq == 5
+        assert bus.say("babble 1-1") == "ok"
+        with pytest.raises(UsbIpError, match="75"):
+            client.bulk_in()
+        assert bus.say("short 1-1 20") == "ok"
+        assert len(client.bulk_in()) == 20
+        assert bus.say("mute 1-1 200") == "ok"
+        before_s = time.monotonic()
+        client.control_in(IN, GET_SERIAL)
+        assert time.monotonic() - before_s > 0.15
+    assert bus.status()["faults_done"] == {"babble": 1, "drop": 3, "mute": 1, "short": 1, "stall": 1}
+
+
+def test_amplifier_overflows_when_its_host_asks_for_nothing(started):
+    bus = started("emg8,channels=8,speed=10,fifo_bytes=50000")
+    with client_of(bus) as client:
+        client.attach()
+        client.control_out(OUT, START)
+        status = bus.until(lambda status: status["fifo_lost_frames"] > 100)
+        assert status["fifo_lost_samples"] == 48 * status["fifo_lost_frames"]
+        client.control_out(OUT, STOP)
+        found = Status.unpack(client.control_in(IN, GET_STATUS))
+        frames = []
+        while not frames or not frames[-1].flags & FrameFlag.END:
+            frames += decode_frames(client.bulk_in(), 8)
+        assert sum(frame.count for frame in frames) == found.samples - found.overflowed_samples
+        assert frames[-1].first == found.samples
+
+
+def test_control_socket_cuts_off_whoever_never_ends_a_line(bus):
+    with connect(bus.control_path) as control:
+        control.sendall(b"x" * 10_000)
+        assert control.recv(65536) == b"error a line is too long\n"
+        assert control.recv(65536) == b""
+    assert bus.say("list").startswith("ok ")
 
 
 def test_second_host_is_told_that_the_device_is_busy(bus):

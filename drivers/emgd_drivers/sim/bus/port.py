@@ -155,6 +155,9 @@ class Port:
         self._done["unplug"] += 1
         device.pull()
         self.device = None
+        host, self.host = self.host, None
+        if host is not None:
+            host.deliver()
 
 
 class Bus:
