@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -182,8 +181,9 @@ class _ControlLink(asyncio.Protocol):
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             said = answer(self._server.bus, line.decode("utf-8", "replace"), time.monotonic_ns())
-            with suppress(OSError):
-                self._transport.write(f"{said.text}\n".encode())
+            for port in self._server.bus.ports:  # Whatever was done, even a look may have let time pass.
+                self._server.wake(port)
+            self._transport.write(f"{said.text}\n".encode())
             if said.quits:
                 self._server.stopped.set()
         if len(self._unread) > MAX_LINE_BYTES:

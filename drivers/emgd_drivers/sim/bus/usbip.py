@@ -133,18 +133,22 @@ class UsbIpConversation(Conversation):
         self.ended = True
 
     def _import(self, bus_id: str) -> None:
+        port = next((each for each in self._bus.ports if each.bus_id == bus_id and each.device is not None), None)
+        if port is None:
+            self._refuse(OperationStatus.NO_DEVICE)
+            return
         try:
-            port = self._bus.port(bus_id)
             device = self._attach(port)
         except BusError:
-            found = [port for port in self._bus.ports if port.bus_id == bus_id and port.device is not None]
-            status = OperationStatus.BUSY if found else OperationStatus.NO_DEVICE
-            self._out.append(_answer(Operation.IMPORT, status))
-            self.ended = True
+            self._refuse(OperationStatus.BUSY)
             return
         self._device_id = BUS_NUMBER << 16 | _device_number(port)
         self._out.append(_answer(Operation.IMPORT, OperationStatus.OK))
         self._out.append(_record(port, device))
+
+    def _refuse(self, status: OperationStatus) -> None:
+        self._out.append(_answer(Operation.IMPORT, status))
+        self.ended = True
 
     # From then on.
 
