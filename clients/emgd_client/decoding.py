@@ -123,6 +123,7 @@ _DESCRIPTION: Final[Mapping[str, Check]] = {
     "serial": _string,
     "firmware": _string,
     "simulated": _boolean,
+    "isolated": _boolean,
     "rate_hz": _rate,
     "speed": _number,
     "dtype": _string,

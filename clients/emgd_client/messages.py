@@ -132,6 +132,7 @@ class Channel:
 class Description:
     """What a stream is, and `notes` that a user of the samples should know.
 
+    `isolated`: a stimulator may be used beside this device.
     `session` and `oldest`, the oldest sample in the history, are None where the list of streams was asked for.
     """
 
@@ -142,6 +143,7 @@ class Description:
     serial: str
     firmware: str
     simulated: bool
+    isolated: bool
     rate_hz: float
     speed: float
     dtype: str

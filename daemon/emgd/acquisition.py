@@ -203,6 +203,7 @@ class Acquisition:
             "serial": self.info.serial,
             "firmware": self.info.firmware,
             "simulated": self.info.simulated,
+            "isolated": self.info.isolated,
             "rate_hz": self.info.rate_hz,
             "speed": self.info.speed,
             "notes": list(self.info.notes),

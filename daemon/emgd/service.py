@@ -153,6 +153,7 @@ class Service:
             "serial": info.serial if info else self.config.device.get("serial"),
             "firmware": info.firmware if info else None,
             "simulated": info.simulated if info else None,
+            "isolated": info.isolated if info else None,
             "state": self.connection.state.value,
             "text": self.connection.text,
             "rate_hz": info.rate_hz if info else None,

@@ -162,7 +162,11 @@ class FakeService:
         numbers = {"rate_hz": self.rate_hz, "speed": 1.0, "block_samples": self.block_samples}
         numbers |= {"history_samples": 480000, "realtime_offset_ns": 1_700_000_000_000_000_000}
         channels = [{"label": f"EMG {number}", **channel} for number in range(1, self.channels + 1)]
-        return texts | numbers | {"notes": [], "simulated": True, "dtype": "<i4", "unit": "count", "channels": channels}
+        return (
+            texts
+            | numbers
+            | {"notes": [], "simulated": True, "isolated": True, "dtype": "<i4", "unit": "count", "channels": channels}
+        )
 
     def _subscribed(self, topic: str) -> None:
         if f"{STREAM}/description".startswith(topic):

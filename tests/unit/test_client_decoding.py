@@ -49,6 +49,7 @@ DESCRIPTION = {
     "serial": "S1",
     "firmware": "1.0",
     "simulated": False,
+    "isolated": True,
     "rate_hz": 48000.0,
     "speed": 1,
     "dtype": "<i4",
