@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgd_drivers.sim.bus.cdc_device import CdcAcmDevice, UsbIdentity
@@ -185,6 +185,7 @@ def test_loop_back_plug_loses_what_does_not_fit():
     assert b"".join(done.data for done in host.done()) == b""
 
 
+@settings(deadline=None)
 @given(
     writes=st.lists(st.binary(max_size=3000), max_size=10),
     rooms=st.lists(st.sampled_from([512, 1024, 4096]), min_size=1, max_size=10),

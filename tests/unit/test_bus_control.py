@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgd_drivers.sim.bus.control import VERBS, answer
@@ -146,6 +146,7 @@ def test_quit_stands_alone(bus):
     assert not answer(bus, "quit now", 0).quits
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_line_gets_one_line(line):
     bus = Bus()
