@@ -52,6 +52,7 @@ def build(spec: DeviceSpec) -> Emg8Model:
         plan,
         speed=spec.speed,
         serial=spec.serial,
+        electrodes=spec.electrodes,
         fifo_bytes=spec.fifo_bytes,
         now_ns=time.monotonic_ns(),
     )
