@@ -21,7 +21,7 @@ log = logging.getLogger("emgd.acquisition")
 STREAMS: Final = {Kind.RAW: ("<i4", "count"), Kind.FILTERED: ("<f4", "uV")}
 """Data streams of an amplifier: dtype and unit."""
 
-RAW_FLAGS: Final = Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE
+RAW_FLAGS: Final = Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE | Flag.IMPEDANCE
 FLAG_MASKS: Final = {Kind.RAW: int(RAW_FLAGS), Kind.FILTERED: int(RAW_FLAGS | Flag.SETTLING)}
 """Flags that concern a stream: raw counts do not settle."""
 
