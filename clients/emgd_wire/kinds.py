@@ -39,6 +39,10 @@ class ErrorCode(StrEnum):
     UNKNOWN_STREAM = "unknown_stream"
     NOT_IN_HISTORY = "not_in_history"
     TOO_MANY_CLIENTS = "too_many_clients"
+    NOT_OFFERED = "not_offered"
+    NOT_STREAMING = "not_streaming"
+    BUSY = "busy"
+    INTERLOCK = "interlock"
     INTERNAL = "internal"
 
 

@@ -17,6 +17,8 @@ from emgd.acquisition import Acquisition
 from emgd.clients import Clients
 from emgd.config import Config
 from emgd.control import Control
+from emgd.electrodes import Electrodes
+from emgd.impedance import Reason
 from emgd.publish import Publishing
 from emgd.supervisor import Supervisor
 from emgd.verbs import Verbs
@@ -68,8 +70,10 @@ class Service:
                 undo.callback(self.control.close)
             finally:
                 os.umask(old_umask)
-            self.supervisor = Supervisor(self.acquisition, self.publishing, self.control)
+            self.electrodes = Electrodes(self.acquisition, self.publishing, no_stimulator)
+            self.supervisor = Supervisor(self.acquisition, self.publishing, self.control, self.electrodes)
             self.publishing.start()
+            self.electrodes.introduce(time.monotonic_ns())
             self.describe_streams()
             undo.callback(self.acquisition.stop)
             if self.config.stream["wait"]:
@@ -87,6 +91,7 @@ class Service:
 
     def close(self) -> None:
         """Undo everything, last built first."""
+        self.supervisor.stop_check(Reason.SERVICE, "the service is ending", time.monotonic_ns())
         self.supervisor.set_state("stopped", "the service is ending")
         self._undo.close()
 
@@ -99,6 +104,14 @@ class Service:
     def describe_streams(self) -> None:
         """Publish the descriptions of the data streams (again)."""
         self.supervisor.describe_streams(self._realtime_offset_ns)
+
+    def start_check(self, channels: list[int] | None, now_ns: int) -> dict[str, Any]:
+        """Begin an impedance check. NotStreamingError, BusyError, InterlockError."""
+        return self.supervisor.start_check(channels, now_ns)
+
+    def stop_check(self, now_ns: int) -> bool:
+        """Give the impedance check up for a client; False when none runs."""
+        return self.supervisor.stop_check(Reason.CLIENT, "a client asked for it", now_ns)
 
     def device_map(self) -> dict[str, Any]:
         """The `device` map of `status`."""
@@ -119,6 +132,11 @@ class Service:
     def control_map(self) -> dict[str, Any]:
         """The `control` map of `status`."""
         return {"requests": self.control.requests, "errors": dict(self.control.errors)}
+
+
+def no_stimulator() -> str | None:
+    """What forbids a test current through electrodes: nothing, as long as this service drives no stimulator."""
+    return None
 
 
 def take_directory(directory: Path, undo: ExitStack) -> None:

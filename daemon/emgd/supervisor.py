@@ -8,7 +8,7 @@ sample loop.
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ import zmq
 
 from emgd.acquisition import STREAMS, Acquisition
 from emgd.control import Control
+from emgd.electrodes import Electrodes
+from emgd.impedance import NotStreamingError, Reason
 from emgd.publish import Publishing
 from emgd_drivers.api import DeviceError, DeviceLostError, DeviceStatus, RunState
 from emgd_wire.kinds import Kind
@@ -27,6 +29,12 @@ PROBE_S: Final = 0.25
 
 WAIT_S: Final = 0.1
 """How often to look for the first subscriber."""
+
+CHECK_S: Final = 0.02
+"""How soon a running impedance check sees what is in the stream: a stimulus must end the test current at once."""
+
+IDLE_S: Final = 1.0
+"""Without a check there is nothing to see."""
 
 CLOCK_S: Final = 1.0
 STATUS_S: Final = 0.5
@@ -57,10 +65,14 @@ class Timer:
 class Supervisor:
     """Poll loop over control socket, timers and the stop request."""
 
-    def __init__(self, acquisition: Acquisition, publishing: Publishing, control: Control) -> None:
+    def __init__(
+        self, acquisition: Acquisition, publishing: Publishing, control: Control, electrodes: Electrodes
+    ) -> None:
         self._acquisition = acquisition
         self._publishing = publishing
         self._control = control
+        self._electrodes = electrodes
+        self._checking = Timer(IDLE_S, self._step_check)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._last_status: DeviceStatus | None = None
@@ -75,6 +87,7 @@ class Supervisor:
             Timer(CLOCK_S, self._publish_clock),
             Timer(STATUS_S, self._watch),
             Timer(KEEP_ALIVE_S, self._keep_alive),
+            self._checking,
         ]
 
     def request_stop(self, *_signal: Any) -> None:
@@ -107,6 +120,8 @@ class Supervisor:
         level = logging.WARNING if state in ("lost", "silent") else logging.INFO
         log.log(level, "%s: %s: %s", self._acquisition.name, state, text)
         self.state, self.text = state, text
+        if not self.live:
+            self._electrodes.lose(text, time.monotonic_ns())
         payload = {"device": self._acquisition.name, "state": state, "text": text}
         self._publishing.post(Kind.STATE, payload, self._acquisition.loop.next_seq, time.monotonic_ns())
 
@@ -117,8 +132,33 @@ class Supervisor:
             self._publishing.describe(description, self._acquisition.oldest(), time.monotonic_ns())
 
     @property
-    def _live(self) -> bool:
+    def live(self) -> bool:
+        """The device streams, as far as one knows."""
         return self.state in ("streaming", "silent")
+
+    # --- impedance check
+
+    def start_check(self, channels: Sequence[int] | None, now_ns: int) -> dict[str, Any]:
+        """Begin an impedance check; the test current flows a moment later.
+
+        NotStreamingError, BusyError, InterlockError.
+        """
+        if not self.live:
+            raise NotStreamingError(f"{self._acquisition.info.serial} does not stream: {self.text}")
+        started = self._electrodes.start(channels, now_ns)
+        self._checking.period_s, self._checking.due_ns = CHECK_S, 0
+        return started
+
+    def stop_check(self, reason: Reason, text: str, now_ns: int) -> bool:
+        """Give an impedance check up; False when none ran. The test current is off when this returns or soon after."""
+        stopped = self._electrodes.stop(reason, text, now_ns)
+        if stopped:
+            self._step_check(now_ns)
+        return stopped
+
+    def _step_check(self, now_ns: int) -> None:
+        self._ask(lambda: self._electrodes.step(now_ns))
+        self._checking.period_s = CHECK_S if self._electrodes.busy else IDLE_S
 
     def start_device(self) -> None:
         """Let the device stream; raises DeviceError."""
@@ -136,11 +176,11 @@ class Supervisor:
                 self.set_state("lost", str(error))
 
     def _probe(self, _now_ns: int) -> None:
-        if self._live and self._acquisition.info.can_probe:
+        if self.live and self._acquisition.info.can_probe:
             self._ask(self._acquisition.probe_clock)
 
     def _keep_alive(self, _now_ns: int) -> None:
-        if self._live and self._acquisition.info.has_keep_alive:
+        if self.live and self._acquisition.info.has_keep_alive:
             self._ask(lambda: self._acquisition.amplifier.keep_alive(KEEP_ALIVE_TIMEOUT_MS))
 
     def _publish_clock(self, now_ns: int) -> None:
@@ -153,7 +193,7 @@ class Supervisor:
         if not self._publishing.running:
             # Nobody is told anything any more, so end, and loudly.
             raise RuntimeError("the publish thread has ended by itself")
-        if not self._live:
+        if not self.live:
             return
         loop = self._acquisition.loop
         if loop.has_ended:
