@@ -16,7 +16,10 @@ cdef extern from "frame.h" nogil:
     enum:
         EMGD_MARK_UNKNOWN
         EMGD_MARK_ELECTRODE
+        EMGD_MARK_IMPEDANCE
         EMGD_MARK_CODES
+    enum:
+        EMGD_MARK_ALL_CHANNELS
 
     ctypedef struct emgd_mark:
         uint64_t seq

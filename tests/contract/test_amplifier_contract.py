@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from emgd import filters
-from emgd_drivers.api import DeviceLostError, Mode, RunState
+from emgd_drivers.api import ALL_CHANNELS, DeviceLostError, DeviceRefusedError, Mode, RunState, Side
 from emgd_drivers.emg8.api import Emg8Amplifier
 from emgd_drivers.registry import open_amplifier
 from emgd_drivers.sim.cable import InProcessTransport
@@ -22,6 +22,7 @@ from emgd_ext import ring as planes
 from emgd_ext.clock import ClockModel
 from emgd_ext.loop import SampleLoop
 from emgd_ext.ring import Ring
+from emgd_wire.kinds import Flag
 
 STREAM_S = 0.3
 
@@ -197,6 +198,39 @@ def test_keep_alive_off_lets_it_stream_on(world):
     world.amplifier.keep_alive(0)
     world.pass_time(0.8)
     assert world.amplifier.status().state is RunState.STREAMING
+
+
+def test_a_test_current_costs_no_sample_and_can_be_ended_at_any_time(world):
+    amplifier = world.amplifier
+    if amplifier.info.impedance is None:
+        with pytest.raises(DeviceRefusedError):
+            amplifier.set_impedance_test(None, Side.BOTH)
+        return
+    assert amplifier.info.impedance.frequency_hz > 0
+    assert amplifier.info.impedance.current_na > 0
+    amplifier.set_impedance_test(None, Side.NONE)
+    with looping(amplifier) as loop:
+        amplifier.start()
+        asked = [(None, 1), (1, 0), (1, 2), (None, 3), (None, 0), (None, 0)]
+        for channel, sides in asked:
+            world.pass_time(0.05)
+            amplifier.set_impedance_test(channel, Side(sides))
+        world.pass_time(0.05)
+        amplifier.stop()
+        world.pass_time(0.05)
+        total = amplifier.status().samples
+        settle(loop, total)
+        assert loop.next_seq == total
+        _, samples = loop.stats()
+        assert (samples["gaps"], samples["missing"]) == (0, 0)
+        if amplifier.info.impedance.has_marks:
+            marks = [event for event in loop.ring.events()[1] if event.kind == planes.MARK and event.code == 5]
+            told = [(None if mark.channel == ALL_CHANNELS else mark.channel, mark.value) for mark in marks]
+            assert told == asked
+        newest = loop.ring.block(loop.ring.blocks - 1)
+        assert not newest.flags & Flag.IMPEDANCE
+    with pytest.raises(DeviceRefusedError):
+        amplifier.set_impedance_test(4, Side.BOTH)
 
 
 def test_closing_twice_does_no_harm(world):

@@ -23,7 +23,17 @@ enum {
 };
 
 /* Mark codes; number = index in emgd_wire.kinds.MARK_CODES. */
-enum { EMGD_MARK_UNKNOWN = 0, EMGD_MARK_TRIGGER, EMGD_MARK_STIMULUS, EMGD_MARK_FOOTSWITCH, EMGD_MARK_ELECTRODE, EMGD_MARK_CODES };
+enum {
+    EMGD_MARK_UNKNOWN = 0,
+    EMGD_MARK_TRIGGER,
+    EMGD_MARK_STIMULUS,
+    EMGD_MARK_FOOTSWITCH,
+    EMGD_MARK_ELECTRODE,
+    EMGD_MARK_IMPEDANCE, /* value: electrodes that carry the test current from this sample on, 0 = none */
+    EMGD_MARK_CODES
+};
+
+enum { EMGD_MARK_ALL_CHANNELS = 0xFFFF }; /* channel of an impedance mark */
 
 typedef struct {
     uint64_t seq;
