@@ -43,6 +43,7 @@ EMG8_FIELDS: Final = (
     Field("triggers", bool, "a trigger mark once a second", False),
     Field("length", int, "samples after which the signal ends; 0 = never", 0, 0),
     Field("recording", str, "play this file instead of made-up EMG (docs/replay.md)", ""),
+    Field("sidecar", str, "rate, unit and labels that the recording does not tell; else the file beside it", ""),
     Field("loop", bool, "begin the recording again at its end", False),
     Field("speed", float, "times real time; 0 = as fast as possible", 1.0, 0, MAX_SPEED),
     Field(
@@ -69,6 +70,7 @@ def _emg8(options: Mapping[str, Any]) -> Make:
         triggers=options["triggers"],
         length=options["length"] or None,
         path=options["recording"],
+        sidecar=options["sidecar"] or None,
         loop=options["loop"],
         speed=options["speed"],
         serial=options["serial"],
