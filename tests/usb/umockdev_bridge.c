@@ -58,7 +58,7 @@ typedef struct {
 
 typedef struct {
     UMockdevIoctlBase parent;
-    GRecMutex lock; /* all below, used by umockdev's worker and by the reader; answering may notice that the program is gone */
+    GMutex lock; /* all below, used by all threads */
     int link;    /* -1 = unplugged */
     guint32 device_id, seq;
     GHashTable *urbs;    /* seq -> Urb */
@@ -77,6 +77,7 @@ G_DEFINE_TYPE(Device, device, UMOCKDEV_TYPE_IOCTL_BASE)
 static UMockdevTestbed *testbed;
 static const char *server_path;
 static GHashTable *plugged; /* bus id -> Device */
+static GPtrArray *known;    /* every Device that ever was: one that was unplugged may still be open */
 static FILE *log_file;
 static GMainLoop *main_loop;
 static int exit_code = 1;
@@ -214,9 +215,9 @@ static gpointer read_answers(gpointer data) {
     int link = device->link;
     bool sound = true;
     while (sound && usbip_receive(link, &got)) {
-        g_rec_mutex_lock(&device->lock);
+        g_mutex_lock(&device->lock);
         sound = got.unlinked ? take_unlinked(device, &got) : take_end(device, link, &got);
-        g_rec_mutex_unlock(&device->lock);
+        g_mutex_unlock(&device->lock);
     }
     g_idle_add(unplug, device);
     return NULL;
@@ -229,10 +230,10 @@ static Opened *opened_of(Device *device, UMockdevIoctlClient *client) { return g
 static gboolean give_up_reaping(gpointer data) {
     gpointer *pair = data;
     Device *device = pair[0];
-    g_rec_mutex_lock(&device->lock);
+    g_mutex_lock(&device->lock);
     Opened *opened = opened_of(device, pair[1]);
     if (opened && opened->hold == g_main_current_source()) refuse_reap(opened, EAGAIN);
-    g_rec_mutex_unlock(&device->lock);
+    g_mutex_unlock(&device->lock);
     return G_SOURCE_REMOVE;
 }
 
@@ -367,42 +368,51 @@ static gboolean handle_ioctl(UMockdevIoctlBase *base, UMockdevIoctlClient *clien
     guint32 request = (guint32)umockdev_ioctl_client_get_request(client);
     UMockdevIoctlData *arg = umockdev_ioctl_client_get_arg(client);
     UMockdevIoctlData *data = _IOC_SIZE(request) ? umockdev_ioctl_data_resolve(arg, 0, _IOC_SIZE(request), NULL) : NULL;
-    g_rec_mutex_lock(&device->lock);
+    g_mutex_lock(&device->lock);
     do_ioctl(device, opened_of(device, client), request, arg, data);
-    g_rec_mutex_unlock(&device->lock);
+    g_mutex_unlock(&device->lock);
     if (data) umockdev_ioctl_data_unref(data); /* every resolve gives a reference */
     return TRUE;
 }
 
 /* --- descriptors of the program come and go --- */
 
-static void on_closed(UMockdevIoctlClient *client, GParamSpec *what, gpointer data) {
-    (void)what;
+static void forget(Device *device, Opened *opened) {
+    GHashTableIter all;
+    gpointer found;
+    note(device, "close pending=%u unreaped=%u", opened->pending, opened->over.length);
+    g_hash_table_iter_init(&all, device->urbs);
+    while (g_hash_table_iter_next(&all, NULL, &found)) {
+        Urb *urb = found;
+        if (urb->owner != opened) continue;
+        unlink_urb(device, urb);
+        urb->owner = NULL;
+    }
+    for (int i = 0; i < MOST_INTERFACES; i++) {
+        if (device->claims[i] == opened) device->claims[i] = NULL;
+    }
+    UMockdevIoctlData *arg = end_hold(opened);
+    if (arg) umockdev_ioctl_data_unref(arg);
+    g_queue_clear_full(&opened->over, (GDestroyNotify)free_urb);
+    g_object_unref(opened->ioctl);
+    g_free(opened);
+}
+
+/* umockdev says nothing when the program closes a descriptor, so it is asked every now and then. */
+static void forget_closed(gpointer data, gpointer unused) {
+    (void)unused;
     Device *device = data;
     GHashTableIter all;
     gpointer found;
-    g_rec_mutex_lock(&device->lock);
-    Opened *opened = opened_of(device, client);
-    if (opened) {
-        note(device, "close pending=%u unreaped=%u", opened->pending, opened->over.length);
-        g_hash_table_iter_init(&all, device->urbs);
-        while (g_hash_table_iter_next(&all, NULL, &found)) {
-            Urb *urb = found;
-            if (urb->owner != opened) continue;
-            unlink_urb(device, urb);
-            urb->owner = NULL;
-        }
-        for (int i = 0; i < MOST_INTERFACES; i++) {
-            if (device->claims[i] == opened) device->claims[i] = NULL;
-        }
-        UMockdevIoctlData *arg = end_hold(opened);
-        if (arg) umockdev_ioctl_data_unref(arg);
-        g_queue_clear_full(&opened->over, (GDestroyNotify)free_urb);
-        g_hash_table_remove(device->opened, client);
-        g_free(opened);
+    g_mutex_lock(&device->lock);
+    g_hash_table_iter_init(&all, device->opened);
+    while (g_hash_table_iter_next(&all, NULL, &found)) {
+        Opened *opened = found;
+        if (umockdev_ioctl_client_get_connected(opened->ioctl)) continue;
+        g_hash_table_iter_remove(&all);
+        forget(device, opened);
     }
-    g_rec_mutex_unlock(&device->lock);
-    if (opened) g_object_unref(client);
+    g_mutex_unlock(&device->lock);
 }
 
 static void on_opened(UMockdevIoctlBase *base, UMockdevIoctlClient *client) {
@@ -410,15 +420,14 @@ static void on_opened(UMockdevIoctlBase *base, UMockdevIoctlClient *client) {
     Opened *opened = g_new0(Opened, 1);
     opened->ioctl = g_object_ref(client); /* umockdev holds none while an ioctl waits for its answer */
     g_queue_init(&opened->over);
-    g_rec_mutex_lock(&device->lock);
+    g_mutex_lock(&device->lock);
     g_hash_table_insert(device->opened, client, opened);
     note(device, "open");
-    g_rec_mutex_unlock(&device->lock);
-    g_signal_connect(client, "notify::connected", G_CALLBACK(on_closed), device);
+    g_mutex_unlock(&device->lock);
 }
 
 static void device_init(Device *device) {
-    g_rec_mutex_init(&device->lock);
+    g_mutex_init(&device->lock);
     device->urbs = g_hash_table_new(NULL, NULL);
     device->unlinks = g_hash_table_new(NULL, NULL);
     device->opened = g_hash_table_new(NULL, NULL);
@@ -505,6 +514,7 @@ static void plug(const char *bus_id) {
     }
     g_free(description);
     g_hash_table_insert(plugged, device->name, device);
+    g_ptr_array_add(known, device);
     note(device, "plug %03d", address);
     g_thread_unref(g_thread_new("usbip", read_answers, device));
     umockdev_testbed_uevent(testbed, device->sys_path, "add");
@@ -515,9 +525,9 @@ static gboolean unplug(gpointer data) {
     Device *device = data;
     GHashTableIter all;
     gpointer found;
-    g_rec_mutex_lock(&device->lock);
+    g_mutex_lock(&device->lock);
     close(device->link);
-    device->link = -1;
+    device->link = -1; /* from now on everything is answered with ENODEV */
     g_hash_table_iter_init(&all, device->urbs);
     while (g_hash_table_iter_next(&all, NULL, &found)) {
         g_hash_table_iter_remove(&all);
@@ -528,7 +538,7 @@ static gboolean unplug(gpointer data) {
         refuse_reap(found, ENODEV);
     }
     note(device, "unplug");
-    g_rec_mutex_unlock(&device->lock);
+    g_mutex_unlock(&device->lock);
     umockdev_testbed_remove_device(testbed, device->sys_path); /* with its uevent */
     umockdev_testbed_detach_ioctl(testbed, device->node, NULL);
     g_hash_table_remove(plugged, device->name);
@@ -542,6 +552,7 @@ static gboolean look(gpointer data) {
     for (int i = 0; i < count; i++) {
         if (!g_hash_table_contains(plugged, found[i].bus_id)) plug(found[i].bus_id);
     }
+    g_ptr_array_foreach(known, forget_closed, NULL);
     return G_SOURCE_CONTINUE;
 }
 
@@ -564,6 +575,7 @@ int main(int count, char **arguments) {
     }
     testbed = umockdev_testbed_new();
     plugged = g_hash_table_new(g_str_hash, g_str_equal);
+    known = g_ptr_array_new();
     main_loop = g_main_loop_new(NULL, FALSE);
     look(NULL);
     g_timeout_add(LOOK_MS, look, NULL);
