@@ -428,7 +428,6 @@ class ImpedanceCheck:
 
     def _abort(self, reason: Reason, text: str, now_ns: int) -> None:
         self._check.reason, self._check.text = reason, text
-        self._check.results = []
         self._fire(Event.ABORT, now_ns)
 
     def _fire(self, event: Event, now_ns: int) -> None:

@@ -7,6 +7,7 @@ from rig import Rig, end_frame, frame
 
 from emgd.ring_tap import Gap, Lapped, Mark, RingTap, Stretch
 from emgd_drivers.emg8.protocol import FrameFlag
+from emgd_ext.ring import GAP, Block, Event
 
 N, BLOCK = 48, 32
 
@@ -90,3 +91,24 @@ def test_marks_that_were_overwritten_are_told_too():
     tap = RingTap(rig.ring)
     rig.feed(*[sent(number, [(number * N + k, 1, 0, 1) for k in range(N)]) for number in range(100)])
     assert next(iter(tap.items())) == Lapped()
+
+
+class Racing:
+    """A ring whose next block and the gap behind it come between the reader's two looks."""
+
+    blocks = 1
+
+    def events(self, since):
+        gap = Event(GAP, 2 * BLOCK, 10, 0, 2, 1, 0, 0)
+        return since, [gap][since:]
+
+    def block(self, index):
+        return Block(index * BLOCK + 10 * (index > 1), BLOCK, 10 * (index > 1), 0, 0, bytes(1))
+
+
+def test_a_gap_is_not_told_ahead_of_the_samples_before_it():
+    ring = Racing()
+    tap = RingTap(ring)
+    assert list(tap.items()) == [Stretch(0, BLOCK)]
+    ring.blocks = 3
+    assert list(tap.items()) == [Stretch(BLOCK, BLOCK), Gap(2 * BLOCK, 10), Stretch(2 * BLOCK + 10, BLOCK)]
