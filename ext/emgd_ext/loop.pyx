@@ -166,7 +166,7 @@ cdef class SampleLoop:
         self.edge_seq = frame.first
         self.edge_tick = frame.tick
         if frame.status == EMGD_FRAME_GOOD and frame.count > 0:
-            self.clock.arrival(self.tick_of(frame.first + frame.count - 1), host_ns)
+            self.clock.arrival(self.tick_of(frame.first + frame.count - 1), frame.host_ns if frame.host_ns else host_ns)
         self.conclude(&verdict)
         if frame.status == EMGD_FRAME_GOOD:
             self.take_marks(frame, verdict.skip)
@@ -181,7 +181,8 @@ cdef class SampleLoop:
         cdef double sample_ns = self.ticks_per_sample * self.clock.ns_per_tick
         cdef uint64_t first_tick = frame.tick - <uint64_t> <int64_t> (<double> frame.first * self.ticks_per_sample)
         cdef uint64_t newest = frame.first + frame.count - (frame.count > 0)
-        self.clock.arrival(first_tick + <uint64_t> <int64_t> (<double> newest * self.ticks_per_sample), host_ns)
+        cdef uint64_t newest_tick = first_tick + <uint64_t> <int64_t> (<double> newest * self.ticks_per_sample)
+        self.clock.arrival(newest_tick, frame.host_ns if frame.host_ns else host_ns)
         cdef int64_t away_ns = <int64_t> self.clock.stamp(first_tick) - self.away_from_ns + self.slept_ns
         gap.seq = self.sequence.expected
         gap.count = max(0, llround(<double> away_ns / sample_ns))
