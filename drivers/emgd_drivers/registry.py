@@ -22,6 +22,7 @@ DRIVERS: Final[dict[str, str]] = {
     "replay": "emgd_drivers.replay.driver",
     "emg8": "emgd_drivers.emg8.driver",
     "cyton": "emgd_drivers.cyton.driver",
+    "hackeeg": "emgd_drivers.hackeeg.driver",
 }
 """Name in the configuration -> module, of the drivers that come with emgd."""
 

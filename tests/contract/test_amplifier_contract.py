@@ -69,13 +69,21 @@ def opened(amplifier):
 
 
 @contextmanager
-def cyton(_tmp_path):
-    with PtyDevice("cyton") as device:
-        amplifier = open_amplifier("cyton", {"port": device.path, "serial": None, "gain": 24})
+def on_a_pty(name, world_hz, **options):
+    with PtyDevice(name) as device:
+        amplifier = open_amplifier(name, {"port": device.path, "serial": None, "gain": 24, **options})
         try:
-            yield RealTime(amplifier, channels=8, rate_hz=250)
+            yield RealTime(amplifier, channels=8, rate_hz=world_hz)
         finally:
             amplifier.close()
+
+
+def cyton(_tmp_path):
+    return on_a_pty("cyton", 250)
+
+
+def hackeeg(_tmp_path):
+    return on_a_pty("hackeeg", 8000, rate_hz=8000)
 
 
 @contextmanager
@@ -98,7 +106,13 @@ def replayed(tmp_path):
     return opened(open_amplifier("replay", options))
 
 
-WAYS = {"in process": in_process, "own process": simulated, "recording": replayed, "cyton on a pty": cyton}
+WAYS = {
+    "in process": in_process,
+    "own process": simulated,
+    "recording": replayed,
+    "cyton on a pty": cyton,
+    "hackeeg on a pty": hackeeg,
+}
 
 
 @pytest.fixture(params=WAYS)
