@@ -28,6 +28,7 @@ MODULES: dict[str, list[str]] = {
     "source": [],
     "decoder": [],
     "emg8": ["crc.c", "unpack.c"],
+    "fixed": ["count.c", "layout.c"],
     "loop": ["biquad.c", "ring.c", "sequence.c", "unpack.c"],
     "template": [],
     "prefixes": [],

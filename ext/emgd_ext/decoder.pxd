@@ -33,6 +33,7 @@ cdef extern from "frame.h" nogil:
         uint32_t count
         uint64_t first
         uint64_t tick
+        int64_t host_ns
         uint32_t mark_count
         const uint8_t* samples
         const uint8_t* marks

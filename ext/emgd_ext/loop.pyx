@@ -155,7 +155,7 @@ cdef class SampleLoop:
         self.edge_seq = frame.first
         self.edge_tick = frame.tick
         if frame.status == EMGD_FRAME_GOOD and frame.count > 0:
-            self.clock.arrival(self.tick_of(frame.first + frame.count - 1), host_ns)
+            self.clock.arrival(self.tick_of(frame.first + frame.count - 1), frame.host_ns if frame.host_ns else host_ns)
         self.conclude(&verdict)
         if frame.status == EMGD_FRAME_GOOD:
             self.take_marks(frame, verdict.skip)

@@ -8,3 +8,12 @@ class FdSource(Source):
 
     def __init__(self, fd: int) -> None: ...
     def close(self) -> None: ...
+
+class SerialSource(Source):
+    """All bytes that a terminal has. Owns `fd` from here on; `gather_us`: how long to let bytes gather, once there are
+    some.
+    """
+
+    def __init__(self, fd: int, *, gather_us: int = 0) -> None: ...
+    def close(self) -> None:
+        """Close the descriptor; harmless when called again. Only after the loop that reads it has ended."""

@@ -41,8 +41,9 @@ typedef struct {
     uint32_t count; /* samples */
     uint64_t first; /* number of the first sample, as the device counts */
     uint64_t tick;  /* device tick of the first sample */
+    int64_t host_ns; /* when its last byte was here; 0: just now, in the newest transfer */
     uint32_t mark_count;
-    const uint8_t *samples; /* packed, inside the transfer; NULL unless good */
+    const uint8_t *samples; /* packed, as the device sent them; NULL unless good */
     const uint8_t *marks;
 } emgd_frame;
 
