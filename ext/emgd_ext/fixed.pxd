@@ -52,7 +52,7 @@ cdef extern from "count.h" nogil:
         pass
 
 cdef enum:
-    WORK_BYTES = 4096   # several frames and remarks: what is undecided is never longer than two frames and eight remarks
+    WORK_BYTES = 4096   # above what can be undecided: three frames, and eight remarks behind each of two
     ARRIVALS = 64       # deliveries that an undecided stretch may consist of
 
 

@@ -28,9 +28,9 @@ class Layout:
     themselves.
 
     `samples` is the place of the first channel's sample, two's complement; the other channels follow without space
-    between. `tick`, if any, is what the device's clock showed when it read the sample, `tick_hz` its frequency;
-    without it the sample numbers are the ticks. `remark` is what the device may say between two frames. ValueError for
-    what does not fit into a frame.
+    between. `tick`, if any, is what the device's clock showed when it read the sample, `tick_hz` its frequency; without
+    it the sample numbers are the ticks. `remark` is what the device may say between two frames. ValueError for what
+    does not fit into a frame.
     """
 
     tick_hz: float

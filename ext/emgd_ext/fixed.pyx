@@ -42,7 +42,7 @@ cdef extern from "count.h" nogil:
     int64_t emgd_grid_step(emgd_grid* grid, int64_t tick, int64_t counted)
 
 cdef int64_t QUIET_NS = 40_000_000      # nothing behind a frame for so long: it was the last one
-cdef int64_t END_NS = 100_000_000       # ... and so long after a stop: the device has obeyed; a radio may pause for 50 ms
+cdef int64_t END_NS = 100_000_000       # ... and so long after a stop: it has obeyed; a radio may pause for 50 ms
 cdef size_t LONG_HEADER_BYTES = 4       # that samples should look like it is as good as impossible
 cdef int MAX_REMARKS = 8                # between two frames; more would be no remarks
 cdef int MAX_BACK = 128                 # frames seen before, in a row: more cannot be bytes that were sent twice
@@ -59,8 +59,8 @@ cdef enum:
     REMARK = 4
 
 # Numbered frames that must stand behind one. While frames follow each other without anything in between, one is enough.
-# Where the next frame begins has to be found, two: samples that do not change can look like a header and the number after
-# next, but not like two numbers in a row.
+# Where the next frame begins has to be found, two: samples that do not change can look like a header and the right
+# number once, but not like two numbers in a row.
 cdef int FOLLOWERS_LOCKED = 1
 cdef int FOLLOWERS_HUNTING = 2
 
@@ -110,7 +110,9 @@ cdef emgd_field field(place, uint32_t length, int most, uint32_t count=1) except
     if not 1 <= place.bytes <= most:
         raise ValueError(f"a number has {place.bytes} bytes; 1 to {most} are possible")
     if place.offset + count * place.bytes > length:
-        raise ValueError(f"{count} numbers of {place.bytes} bytes at byte {place.offset} do not fit into {length} bytes")
+        raise ValueError(
+            f"{count} numbers of {place.bytes} bytes at byte {place.offset} do not fit into {length} bytes"
+        )
     return emgd_field(place.offset, place.bytes, bool(place.big_endian))
 
 
@@ -244,8 +246,8 @@ cdef class FixedDecoder(Decoder):
         return self.followed()
 
     cdef bint doubtful(self) noexcept nogil:
-        """Where frames are out of step a short header is not enough: samples can look like it, at a frame's length before
-        the next one. So the first frame is given up, and those behind it are believed.
+        """Where frames are out of step a short header is not enough: samples can look like it, at a frame's length
+        before the next one. So the first frame is given up, and those behind it are believed.
         """
         if self.header_is_long or self.skipped_since % self.layout.length == 0:
             return False

@@ -146,30 +146,35 @@ def read(data, device):
     return found
 
 
-def judge(here, device, followers):  # noqa: C901, PLR0911 - one rule a line, in the order of the text
+def judge(here, device, followers):
     """Does a frame stand at the beginning of `here`, with so many numbered ones behind it?"""
     number = device.number(here) if len(here) >= device.head else None
     for following in range(followers + 1):
-        if not (device.header.startswith(here[: len(device.header)]) or here.startswith(device.header)):
-            return "nothing"
-        if len(here) < device.head:
-            return "undecided"
-        if device.number(here) != (number + following) % device.turn:
-            return "nothing"
-        if following == followers:
-            return "frame"
-        if len(here) < device.length:
-            return "undecided"
-        if not device.is_frame(here[: device.length]):
-            return "nothing"
+        last = following == followers
+        verdict = judge_one(here, device, None if number is None else number + following, whole=not last)
+        if verdict or last:
+            return verdict or "frame"
         here = here[device.length :]
         while device.remark and here.startswith(device.remark):
             here = here[len(device.remark) :]
         if not here:
             return "frame" if following == followers - 1 else "undecided"
-        if device.remark and device.remark.startswith(here):
+        if device.remark.startswith(here):
             return "undecided"
     raise AssertionError
+
+
+def judge_one(here, device, number, *, whole):
+    """What speaks against a frame of this number, or only its head; nothing does: None."""
+    if not (device.header.startswith(here[: len(device.header)]) or here.startswith(device.header)):
+        return "nothing"
+    if len(here) < device.head:
+        return "undecided"
+    if device.number(here) != number % device.turn:
+        return "nothing"
+    if whole and len(here) < device.length:
+        return "undecided"
+    return "nothing" if whole and not device.is_frame(here[: device.length]) else None
 
 
 def ramp(number):
