@@ -507,9 +507,14 @@ static void plug(const char *bus_id) {
     device->sys_path = g_strdup_printf("/sys/devices/pci0000:00/0000:00:14.0/usb1/%s", bus_id);
     device->node = g_strdup_printf("/dev/bus/usb/001/%03d", address);
     char *description = describe(device);
-    if (!description || !umockdev_testbed_add_from_string(testbed, description, &error) ||
-        !umockdev_testbed_attach_ioctl(testbed, device->node, UMOCKDEV_IOCTL_BASE(device), &error)) {
-        g_printerr("umockdev_bridge: %s cannot be plugged in: %s\n", bus_id, error ? error->message : "it does not answer");
+    if (!description) { /* gone while it was asked */
+        close(link);
+        return;
+    }
+    /* In this order: who opens a file without ioctls is ended by umockdev. */
+    if (!umockdev_testbed_attach_ioctl(testbed, device->node, UMOCKDEV_IOCTL_BASE(device), &error) ||
+        !umockdev_testbed_add_from_string(testbed, description, &error)) {
+        g_printerr("umockdev_bridge: %s cannot be plugged in: %s\n", bus_id, error->message);
         exit(2);
     }
     g_free(description);
@@ -520,7 +525,8 @@ static void plug(const char *bus_id) {
     umockdev_testbed_uevent(testbed, device->sys_path, "add");
 }
 
-/* The connection is over. The device object stays for those who still have it open; a few hundred bytes each time. */
+/* The connection is over. The device object stays for those who have it open, or are just opening it: umockdev would reset their
+ * connection, which ends the program, if the ioctls were detached now. Its number does not come back, so nobody else meets it. */
 static gboolean unplug(gpointer data) {
     Device *device = data;
     GHashTableIter all;
@@ -540,7 +546,6 @@ static gboolean unplug(gpointer data) {
     note(device, "unplug");
     g_mutex_unlock(&device->lock);
     umockdev_testbed_remove_device(testbed, device->sys_path); /* with its uevent */
-    umockdev_testbed_detach_ioctl(testbed, device->node, NULL);
     g_hash_table_remove(plugged, device->name);
     return G_SOURCE_REMOVE;
 }
