@@ -130,7 +130,7 @@ def test_an_impedance_is_right_within_its_uncertainty_in_muscle_hum_and_noise(oh
     assert np.sqrt(np.mean(np.square(errors)[:, :REST])) < MUSCLE_OHM
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(100, 2e6), st.integers(0, 50))
 def test_any_impedance_is_right_within_its_uncertainty(ohm, seed):
     value, sigma = measured(ohm, seed, rate_hz=2000.0)

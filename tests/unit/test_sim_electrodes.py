@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgd_drivers.api import Mode, Side
@@ -318,6 +318,7 @@ requests = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(requests, st.lists(st.integers(0, 5 * MS), max_size=12))
 def test_bytes_do_not_depend_on_when_one_looks(asked, looks):
     def run(times):
@@ -335,6 +336,7 @@ def test_bytes_do_not_depend_on_when_one_looks(asked, looks):
     assert run([sum(looks[:n]) for n in range(len(looks))]) == run([])
 
 
+@settings(deadline=None)
 @given(requests)
 def test_the_current_flows_exactly_where_the_marks_say(asked):
     device, now_ns = Device(), 0
