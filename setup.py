@@ -26,6 +26,7 @@ MODULES: dict[str, list[str]] = {
     "clock": [],
     "ring": ["ring.c"],
     "source": [],
+    "usb": ["bulk.c", "usb_abi.c"],
     "decoder": [],
     "emg8": ["crc.c", "unpack.c"],
     "loop": ["biquad.c", "ring.c", "sequence.c", "unpack.c"],

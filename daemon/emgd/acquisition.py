@@ -41,7 +41,6 @@ class Acquisition:
 
     def __init__(self, name: str, amplifier: Amplifier, config: Config) -> None:
         self.name = name
-        self.amplifier = amplifier
         self.info = amplifier.info
         self.channels = amplifier.channels
         specs = channel_specs(config.filters, self.info.channel_count)
@@ -51,10 +50,9 @@ class Acquisition:
         self.ring = Ring(self.info.channel_count, self.block_samples, self._history_samples(config))
         # A recording played N times as fast has N times the tick rate in host time, and as many ticks to a sample.
         speed = self.info.speed or 1.0
-        self.clock = ClockModel(self.info.tick_hz, virtual=not self.info.has_clock)
         self.loop = SampleLoop(
             amplifier.decoder(),
-            self.clock,
+            self._fresh_clock(),
             self.ring,
             filters.cascade_of(self.designed, [channel.uv_per_count for channel in self.channels]),
             np.array([channel.saturation_count for channel in self.channels], np.int32),
@@ -62,8 +60,22 @@ class Acquisition:
             2 * self.info.max_frame_bytes,
         )
         self.sample_ns = 1e9 / (self.info.rate_hz * speed)
+        self._connect(amplifier)
+
+    @property
+    def clock(self) -> ClockModel:
+        """The clock model of the device as it is connected now."""
+        return self.loop.clock
+
+    def _fresh_clock(self) -> ClockModel:
+        return ClockModel(self.info.tick_hz, virtual=not self.info.has_clock)
+
+    def _connect(self, amplifier: Amplifier) -> None:
+        self.amplifier = amplifier
         self._source = amplifier.source()
-        self._thread = threading.Thread(target=self.loop.run, args=(self._source,), name=f"loop-{name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self.loop.run, args=(self._source,), name=f"loop-{self.name}", daemon=True
+        )
 
     def _history_samples(self, config: Config) -> int:
         wanted = int(config.stream["history_s"] * self.info.rate_hz)
@@ -95,8 +107,39 @@ class Acquisition:
                 self._thread.join(timeout=1.0)  # the END frame ends the loop by itself
             except DeviceError as error:
                 log.info("%s: not stopped: %s", self.name, error)
-            self.join()
+        self.release()
+
+    def release(self) -> None:
+        """Let go of a device that is gone, or shall be."""
+        self.join()
+        self._source.close()
         self.amplifier.close()
+
+    def resume(self, amplifier: Amplifier, slept_ns: int) -> None:
+        """Go on with the same device, opened anew after `release`; `start` follows.
+
+        The machine slept for `slept_ns` of the time in between. DeviceError when it is not what it was.
+        """
+        if difference := self._difference(amplifier):
+            raise DeviceError(
+                f"{amplifier.info.serial} came back with {difference}; start the service again to take it as it is"
+            )
+        self.loop.resume(amplifier.decoder(), self._fresh_clock(), slept_ns)
+        self._connect(amplifier)
+
+    def _difference(self, amplifier: Amplifier) -> str:
+        """In what the streams that clients know would not fit this device; empty when they do."""
+        found, known = amplifier.info, self.info
+        if found.serial != known.serial:
+            return f"another serial number than {known.serial}"
+        if (found.channel_count, found.rate_hz) != (known.channel_count, known.rate_hz):
+            return (
+                f"{found.channel_count} channels at {found.rate_hz:g} Hz instead of "
+                f"{known.channel_count} at {known.rate_hz:g} Hz"
+            )
+        if amplifier.channels != self.channels:
+            return "other labels, gains or modes of its channels"
+        return ""
 
     def join(self) -> None:
         """End the sample loop, whatever the device does."""
@@ -133,6 +176,10 @@ class Acquisition:
         while self.loop.filter_pending and time.monotonic() < give_up:
             time.sleep(0.001)
         return None if self.loop.filter_pending else self.loop.filter_from_seq
+
+    def transport(self) -> dict[str, int]:
+        """Counters of the way on which the bytes come, such as USB transfers; empty where it has none."""
+        return self._source.stats()
 
     # --- for clients
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from emgd import filters
 from emgd_drivers.fields import Field, FieldError, check_fields
-from emgd_drivers.registry import DRIVERS, driver_fields
+from emgd_drivers.registry import driver_fields, driver_names
 
 SERVICE_FIELDS: Final = (
     Field("runtime_dir", Path, "where the sockets lie; default: see docs/protocol.md, section 1", None),
@@ -94,7 +94,7 @@ class _Reader:
                 raise self._error(section, None, 0, f"{section} is not a table", shape)
         device = dict(document.get("device", {}))
         driver = self._check(
-            "device", [Field("driver", str, "", "sim", choices=tuple(DRIVERS))], {"driver": device.pop("driver", "sim")}
+            "device", [Field("driver", str, "", "sim", choices=driver_names())], {"driver": device.pop("driver", "sim")}
         )
         return Config(
             service=self._check("service", SERVICE_FIELDS, document.get("service", {})),

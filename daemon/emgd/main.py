@@ -144,15 +144,22 @@ def _serve(loaded: config.Config) -> int:
 
 
 def _say_ready(directory: Path, device: dict[str, Any]) -> None:
-    speed = "as fast as possible" if device["speed"] == 0 else f"{device['speed']:g} x real time"
     print(
-        f"emgd {VERSION}: {device['serial']} ({device['driver']}), "
-        f"{device['channels']} channels at {device['rate_hz']:g} Hz, {speed}\n"
+        f"emgd {VERSION}: {_device_line(device)}\n"
         f"  streams  ipc://{directory}/stream.sock\n"
         f"  control  ipc://{directory}/control.sock\n"
         f"Next, in another terminal:  {_emgctl()} watch{_where(directory)}\n"
         "Ctrl-C ends the service.",
         flush=True,
+    )
+
+
+def _device_line(device: dict[str, Any]) -> str:
+    if device["channels"] is None:
+        return f"{device['driver']} is {device['state']}: {device['text']}"
+    speed = "as fast as possible" if device["speed"] == 0 else f"{device['speed']:g} x real time"
+    return (
+        f"{device['serial']} ({device['driver']}), {device['channels']} channels at {device['rate_hz']:g} Hz, {speed}"
     )
 
 

@@ -25,7 +25,7 @@ LEAST_QUEUE_BLOCKS: Final = 16
 MAX_SUBSCRIPTION_BYTES: Final = 4096
 """Whatever a subscriber sends is a topic to subscribe to; one that sends more is disconnected."""
 
-LIBZMQ: Final = ("zmq_send", "zmq_recv", "zmq_getsockopt")
+LIBZMQ: Final = ("zmq_send", "zmq_recv", "zmq_getsockopt", "zmq_setsockopt")
 """What the publish thread calls without the GIL."""
 
 PLANES: Final = {Kind.RAW: ring_planes.RAW, Kind.FILTERED: ring_planes.FILTERED}
@@ -40,24 +40,18 @@ def libzmq_functions() -> dict[str, int]:
 
 
 class Publishing:
-    """Owner of the stream socket until `start`; afterwards only `post` and figures."""
+    """Owner of the stream socket until `start`; afterwards only `attach`, `post` and figures."""
 
-    def __init__(
-        self, context: zmq.Context[Any], directory: Path, acquisition: Acquisition, session: str, queue_s: float
-    ) -> None:
+    def __init__(self, context: zmq.Context[Any], directory: Path, device: str, session: str) -> None:
         self.session = session
-        self.device = acquisition.name
+        self.device = device
+        self.queue_blocks = LEAST_QUEUE_BLOCKS
         self._socket = context.socket(zmq.XPUB)
-        self.queue_blocks = self._queue_blocks(acquisition, queue_s)
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # tell of every subscription, so that every newcomer is greeted
-        self._socket.setsockopt(zmq.SNDHWM, self.queue_blocks)
         self._socket.setsockopt(zmq.LINGER, 1000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION_BYTES)
         self._socket.bind(stream_endpoint(directory))
-        self._publisher = Publisher(
-            self._socket.underlying, libzmq_functions(), acquisition.ring, acquisition.loop.notify_fd
-        )
-        self._add_streams(acquisition)
+        self._publisher = Publisher(self._socket.underlying, libzmq_functions())
         self._thread = threading.Thread(target=self._publisher.run, name="publish", daemon=True)
 
     @staticmethod
@@ -83,6 +77,12 @@ class Publishing:
     def start(self) -> None:
         """From here on the socket belongs to the publish thread."""
         self._thread.start()
+
+    def attach(self, acquisition: Acquisition, queue_s: float) -> None:
+        """Publish what this device brings, once; `queue_s` seconds of it may wait for a slow subscriber."""
+        self.queue_blocks = self._queue_blocks(acquisition, queue_s)
+        self._add_streams(acquisition)
+        self._publisher.attach(acquisition.ring, acquisition.loop.notify_fd, self.queue_blocks)
 
     def stop(self) -> None:
         """Send what is there, end the thread, close the socket."""

@@ -13,14 +13,18 @@ from typing import Any, Final
 
 import zmq
 
-from emgd.acquisition import Acquisition
+from emgd.acquisition import STREAMS, Acquisition
 from emgd.clients import Clients
 from emgd.config import Config
+from emgd.connection import Connection, Event, State
 from emgd.control import Control
+from emgd.hotplug import Hotplug
 from emgd.publish import Publishing
 from emgd.supervisor import Supervisor
 from emgd.verbs import Verbs
-from emgd_drivers.registry import open_amplifier
+from emgd_drivers.api import Amplifier, DeviceError
+from emgd_drivers.registry import hotplug_subsystems
+from emgd_wire.kinds import Kind
 from emgd_wire.paths import CONTROL_SOCKET, STREAM_SOCKET, runtime_dir
 
 log = logging.getLogger("emgd.service")
@@ -46,6 +50,8 @@ class Service:
         self.session = os.urandom(8).hex()
         self.started_ns = time.monotonic_ns()
         self.clients = Clients()
+        self.acquisition: Acquisition | None = None
+        self.connection = Connection(config.driver, config.device, self._tell)
         self._undo = ExitStack()
         self._realtime_offset_ns = time.time_ns() - time.monotonic_ns()
 
@@ -53,29 +59,33 @@ class Service:
         """Build and start the parts; on failure undo what was built. DeviceError, ServiceError, ValueError say why."""
         with ExitStack() as undo:
             take_directory(self.directory, undo)
-            amplifier = open_amplifier(self.config.driver, self.config.device)
-            undo.callback(amplifier.close)
-            self.acquisition = Acquisition(DEVICE, amplifier, self.config)
             context: zmq.Context[Any] = zmq.Context()
             undo.callback(context.term)
             old_umask = os.umask(SOCKET_UMASK)
             try:
-                self.publishing = Publishing(
-                    context, self.directory, self.acquisition, self.session, self.config.stream["queue_s"]
-                )
+                self.publishing = Publishing(context, self.directory, DEVICE, self.session)
                 undo.callback(self.publishing.stop)
                 self.control = Control(context, self.directory, Verbs(self).table)
                 undo.callback(self.control.close)
             finally:
                 os.umask(old_umask)
-            self.supervisor = Supervisor(self.acquisition, self.publishing, self.control)
+            self.supervisor = Supervisor(
+                self.connection,
+                Hotplug(hotplug_subsystems(self.config.driver)),
+                self.publishing,
+                self.control,
+                self._adopt,
+                self._slept,
+                wait=self.config.stream["wait"],
+            )
             self.publishing.start()
-            self.describe_streams()
-            undo.callback(self.acquisition.stop)
-            if self.config.stream["wait"]:
-                self.supervisor.set_state("waiting", f"{amplifier.info.serial} waits for the first subscriber")
-            else:
-                self.supervisor.start_device()
+            undo.callback(self._let_go)
+            try:
+                self.supervisor.connect()
+            except DeviceError as error:
+                if not self.connection.returns:
+                    raise
+                self.connection.failed(error)
             self._undo = undo.pop_all()
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -87,33 +97,67 @@ class Service:
 
     def close(self) -> None:
         """Undo everything, last built first."""
-        self.supervisor.set_state("stopped", "the service is ending")
+        self.connection.fire(Event.CLOSED, "the service is ending")
         self._undo.close()
+
+    # --- what the supervisor needs
+
+    def _adopt(self, amplifier: Amplifier) -> Acquisition:
+        """The first time that the device is there: make its path to the ring, and publish it."""
+        try:
+            acquisition = Acquisition(DEVICE, amplifier, self.config)
+        except ValueError as error:
+            raise DeviceError(f"{amplifier.info.serial}: {error}") from None
+        self.publishing.attach(acquisition, self.config.stream["queue_s"])
+        self.acquisition = acquisition
+        self.describe_streams()
+        return acquisition
+
+    def _slept(self, slept_ns: int) -> None:
+        """UTC went on while the machine slept, host time did not."""
+        self._realtime_offset_ns += slept_ns
+        self.describe_streams()
+
+    def _let_go(self) -> None:
+        if self.acquisition:
+            self.acquisition.stop()
+
+    def _tell(self, state: State, text: str) -> None:
+        """Log a new state of the connection, and publish it."""
+        level = logging.WARNING if state in (State.LOST, State.SILENT, State.DENIED) else logging.INFO
+        log.log(level, "%s: %s: %s", DEVICE, state, text)
+        seq = self.acquisition.loop.next_seq if self.acquisition else 0
+        self.publishing.post(
+            Kind.STATE, {"device": DEVICE, "state": state.value, "text": text}, seq, time.monotonic_ns()
+        )
 
     # --- what the verbs need
 
     def realtime_offset_ns(self) -> int:
-        """What to add to host time to get UTC, as of the start of the session."""
+        """What to add to host time to get UTC, as of the start of the session or the last time the machine slept."""
         return self._realtime_offset_ns
 
     def describe_streams(self) -> None:
         """Publish the descriptions of the data streams (again)."""
-        self.supervisor.describe_streams(self._realtime_offset_ns)
+        if acquisition := self.acquisition:
+            for kind in STREAMS:
+                description = acquisition.describe(kind, self._realtime_offset_ns)
+                self.publishing.describe(description, acquisition.oldest(), time.monotonic_ns())
 
     def device_map(self) -> dict[str, Any]:
-        """The `device` map of `status`."""
-        info = self.acquisition.info
+        """The `device` map of `status`; what only the device knows is None until it was there."""
+        info = self.acquisition.info if self.acquisition else None
         return {
-            "name": self.acquisition.name,
-            "driver": info.driver,
-            "serial": info.serial,
-            "firmware": info.firmware,
-            "simulated": info.simulated,
-            "state": self.supervisor.state,
-            "text": self.supervisor.text,
-            "rate_hz": info.rate_hz,
-            "channels": info.channel_count,
-            "speed": info.speed,
+            "name": DEVICE,
+            "driver": info.driver if info else self.config.driver,
+            "serial": info.serial if info else self.config.device.get("serial"),
+            "firmware": info.firmware if info else None,
+            "simulated": info.simulated if info else None,
+            "state": self.connection.state.value,
+            "text": self.connection.text,
+            "rate_hz": info.rate_hz if info else None,
+            "channels": info.channel_count if info else None,
+            "speed": info.speed if info else None,
         }
 
     def control_map(self) -> dict[str, Any]:

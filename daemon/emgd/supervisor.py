@@ -14,10 +14,12 @@ from typing import Any, Final
 
 import zmq
 
-from emgd.acquisition import STREAMS, Acquisition
+from emgd.acquisition import Acquisition
+from emgd.connection import LIVE, Connection, Event, State
 from emgd.control import Control
+from emgd.hotplug import Hotplug
 from emgd.publish import Publishing
-from emgd_drivers.api import DeviceError, DeviceLostError, DeviceStatus, RunState
+from emgd_drivers.api import Amplifier, DeviceError, DeviceLostError, DeviceStatus, RunState
 from emgd_wire.kinds import Kind
 
 log = logging.getLogger("emgd.supervisor")
@@ -26,7 +28,7 @@ PROBE_S: Final = 0.25
 """Clock probes: four a second give the model 64 of them in 16 s, for a thousandth of a core."""
 
 WAIT_S: Final = 0.1
-"""How often to look for the first subscriber."""
+"""How often to look for the first subscriber, and whether it is time to look for the device."""
 
 CLOCK_S: Final = 1.0
 STATUS_S: Final = 0.5
@@ -40,6 +42,10 @@ SILENT_NS: Final = 500_000_000
 
 SILENT_SAMPLES: Final = 3
 """... and at least this many samples, for recordings of a sample a second."""
+
+SLEPT_NS: Final = 100_000_000
+"""CLOCK_BOOTTIME and CLOCK_MONOTONIC part only while the machine is suspended; less than this is reading them one
+after the other."""
 
 DRAINED_NS: Final = 1_000_000_000
 """After the device said it is over and nothing more came for this long, its END frame is not coming."""
@@ -55,22 +61,41 @@ class Timer:
 
 
 class Supervisor:
-    """Poll loop over control socket, timers and the stop request."""
+    """Poll loop over control socket, udev's news, timers and the stop request.
 
-    def __init__(self, acquisition: Acquisition, publishing: Publishing, control: Control) -> None:
-        self._acquisition = acquisition
+    `adopt` makes the acquisition of a device that was opened for the first time and publishes it; `describe` publishes
+    the descriptions of its streams (again) after the machine slept for so many ns.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        hotplug: Hotplug,
+        publishing: Publishing,
+        control: Control,
+        adopt: Callable[[Amplifier], Acquisition],
+        describe: Callable[[int], None],
+        *,
+        wait: bool,
+    ) -> None:
+        self._connection = connection
+        self._hotplug = hotplug
         self._publishing = publishing
         self._control = control
+        self._adopt = adopt
+        self._describe = describe
+        self._wait = wait
+        self._acquisition: Acquisition | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._last_status: DeviceStatus | None = None
         self._watching_since_ns = 0
+        self._restarts = 0
+        self._suspended_ns = suspended_ns()
+        self._slept_ns = 0
         self._complaints: set[str] = set()
-        self._silent_ns = max(SILENT_NS, int(SILENT_SAMPLES * acquisition.sample_ns))
-        self.state = "opening"
-        self.text = "the device is being opened"
         self._timers = [
-            Timer(WAIT_S, self._start_when_wanted),
+            Timer(WAIT_S, self._look),
             Timer(PROBE_S, self._probe),
             Timer(CLOCK_S, self._publish_clock),
             Timer(STATUS_S, self._watch),
@@ -87,122 +112,180 @@ class Supervisor:
         poller = zmq.Poller()
         poller.register(self._control.socket, zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
+        if self._hotplug.fileno is not None:
+            poller.register(self._hotplug.fileno, zmq.POLLIN)
         while not self._stopping:
             now_ns = time.monotonic_ns()
+            self._notice_sleep()
             for timer in self._timers:
                 if now_ns >= timer.due_ns:
                     timer.due_ns = now_ns + int(timer.period_s * 1e9)
                     timer.call(now_ns)
             wait_ns = min(timer.due_ns for timer in self._timers) - time.monotonic_ns()
             poller.poll(max(0, wait_ns // 1_000_000 + 1))
+            if self._hotplug.arrived():
+                self._connection.retry_now()
             self._control.serve(time.monotonic_ns())
         os.close(self._wake)
 
-    # --- state
+    # --- finding the device
 
-    def set_state(self, state: str, text: str) -> None:
-        """Note a state and publish it, if it is a new one."""
-        if (state, text) == (self.state, self.text):
+    def connect(self) -> None:
+        """Open the device and let it stream, or wait for the first subscriber; raises DeviceError."""
+        amplifier = self._connection.open()
+        try:
+            if self._acquisition is None:
+                self._acquisition = self._adopt(amplifier)
+                self._connection.serial = amplifier.info.serial
+                self._connection.fire(Event.FOUND, f"{amplifier.info.serial} waits for the first subscriber")
+                if not self._wait:
+                    self._start(self._acquisition)
+            else:
+                self._acquisition.resume(amplifier, self._slept_ns)
+                self._slept_ns = 0
+                self._start(self._acquisition)
+        except BaseException:
+            amplifier.close()
+            raise
+
+    def _start(self, acquisition: Acquisition) -> None:
+        try:
+            acquisition.start()
+        except DeviceError:
+            acquisition.release()
+            raise
+        self._last_status = None
+        self._watching_since_ns = 0
+        self._restarts = acquisition.loop.stats()[0]["restarts"]
+        self._connection.fire(Event.STARTED, f"{acquisition.info.serial} streams")
+
+    def _look(self, now_ns: int) -> None:
+        """Is it time to look for the device, or has the subscriber come that it waits for?"""
+        state = self._connection.state
+        if state is State.WAITING and self._acquisition and self._publishing.stats()["subscriptions"]:
+            try:
+                self._start(self._acquisition)
+            except DeviceError as error:
+                self._connection.fire(Event.GONE, str(error))
+        elif self._connection.is_due(now_ns):
+            self._connection.tried(now_ns)
+            try:
+                self.connect()
+            except DeviceError as error:
+                self._cannot(error)
+
+    def _cannot(self, error: DeviceError) -> None:
+        if self._connection.state is State.WAITING:
+            self._connection.fire(Event.GONE, str(error))
+        else:
+            self._connection.failed(error)
+
+    def _lose(self, text: str, event: Event = Event.GONE) -> None:
+        """The device is gone, or has to be opened anew; one that can come back is looked for."""
+        if self._acquisition:
+            if self._connection.returns:
+                self._acquisition.release()
+                event = Event.GONE
+                text += "; it is looked for"
+            else:
+                self._acquisition.join()
+        self._connection.fire(event, text)
+
+    def _notice_sleep(self) -> None:
+        """After a suspend a device has lost its power, its stream or at least what did not fit its FIFO: begin anew."""
+        suspended = suspended_ns()
+        slept_ns, self._suspended_ns = suspended - self._suspended_ns, suspended
+        if slept_ns < SLEPT_NS:
             return
-        level = logging.WARNING if state in ("lost", "silent") else logging.INFO
-        log.log(level, "%s: %s: %s", self._acquisition.name, state, text)
-        self.state, self.text = state, text
-        payload = {"device": self._acquisition.name, "state": state, "text": text}
-        self._publishing.post(Kind.STATE, payload, self._acquisition.loop.next_seq, time.monotonic_ns())
-
-    def describe_streams(self, realtime_offset_ns: int) -> None:
-        """Publish the descriptions of the data streams."""
-        for kind in STREAMS:
-            description = self._acquisition.describe(kind, realtime_offset_ns)
-            self._publishing.describe(description, self._acquisition.oldest(), time.monotonic_ns())
-
-    @property
-    def _live(self) -> bool:
-        return self.state in ("streaming", "silent")
-
-    def start_device(self) -> None:
-        """Let the device stream; raises DeviceError."""
-        self._acquisition.start()
-        self.set_state("streaming", f"{self._acquisition.info.serial} streams")
+        log.warning("the machine slept for %.1f s", slept_ns / 1e9)
+        if self._acquisition is not None:
+            self._describe(slept_ns)
+        if self._connection.returns:
+            self._slept_ns += slept_ns
+            if self._connection.state in LIVE:
+                self._lose(f"the machine slept for {slept_ns / 1e9:.1f} s")
 
     # --- timers
 
-    def _start_when_wanted(self, _now_ns: int) -> None:
-        if self.state == "waiting" and self._publishing.stats()["subscriptions"]:
-            try:
-                self.start_device()
-            except DeviceError as error:
-                self._acquisition.join()
-                self.set_state("lost", str(error))
+    @property
+    def _live(self) -> Acquisition | None:
+        """The acquisition while samples are due."""
+        return self._acquisition if self._connection.state in LIVE else None
 
     def _probe(self, _now_ns: int) -> None:
-        if self._live and self._acquisition.info.can_probe:
-            self._ask(self._acquisition.probe_clock)
+        if (acquisition := self._live) and acquisition.info.can_probe:
+            self._ask(acquisition, acquisition.probe_clock)
 
     def _keep_alive(self, _now_ns: int) -> None:
-        if self._live and self._acquisition.info.has_keep_alive:
-            self._ask(lambda: self._acquisition.amplifier.keep_alive(KEEP_ALIVE_TIMEOUT_MS))
+        if (acquisition := self._live) and acquisition.info.has_keep_alive:
+            self._ask(acquisition, lambda: acquisition.amplifier.keep_alive(KEEP_ALIVE_TIMEOUT_MS))
 
     def _publish_clock(self, now_ns: int) -> None:
-        self._publishing.post(
-            Kind.CLOCK, self._acquisition.clock.snapshot(now_ns), self._acquisition.loop.next_seq, now_ns
-        )
+        if acquisition := self._acquisition:
+            self._publishing.post(Kind.CLOCK, acquisition.clock.snapshot(now_ns), acquisition.loop.next_seq, now_ns)
 
     def _watch(self, now_ns: int) -> None:
         """Is everything that should move moving? Compare what the loop sees with what the device says."""
         if not self._publishing.running:
             # Nobody is told anything any more, so end, and loudly.
             raise RuntimeError("the publish thread has ended by itself")
-        if not self._live:
+        acquisition = self._live
+        if acquisition is None:
             return
-        loop = self._acquisition.loop
+        loop = acquisition.loop
         if loop.has_ended:
-            self._ask(lambda: self._end(self._acquisition.amplifier.status()))
-        elif not self._acquisition.running:
-            self.set_state("lost", f"{self._acquisition.info.serial} went away after sample {loop.next_seq}")
-        elif loop.stats()[0]["restarts"]:
-            self._acquisition.join()
-            self.set_state(
-                "lost", f"{self._acquisition.info.serial} began to count anew by itself; start the service again"
-            )
+            self._ask(acquisition, lambda: self._end(acquisition, acquisition.amplifier.status()))
+        elif not acquisition.running:
+            self._lose(f"{acquisition.info.serial} went away after sample {loop.next_seq}")
+        elif loop.stats()[0]["restarts"] != self._restarts:
+            remedy = "" if self._connection.returns else "; start the service again"
+            self._lose(f"{acquisition.info.serial} began to count anew by itself{remedy}")
         else:
-            self._ask(lambda: self._compare(self._acquisition.amplifier.status(), now_ns))
+            self._ask(acquisition, lambda: self._compare(acquisition, acquisition.amplifier.status(), now_ns))
 
-    def _compare(self, status: DeviceStatus, now_ns: int) -> None:
-        loop = self._acquisition.loop
+    def _compare(self, acquisition: Acquisition, status: DeviceStatus, now_ns: int) -> None:
+        loop = acquisition.loop
         self._watching_since_ns = self._watching_since_ns or now_ns
         idle_ns = now_ns - max(loop.idle_since_ns, self._watching_since_ns)
+        silent_ns = max(SILENT_NS, int(SILENT_SAMPLES * acquisition.sample_ns))
         nothing_new = self._last_status is not None and self._last_status.frames == status.frames
         self._last_status = status
         if status.state is not RunState.STREAMING and nothing_new and idle_ns > DRAINED_NS and not loop.has_ended:
-            self._acquisition.join()
+            acquisition.join()
             loop.finish(status.samples)
-            self._end(status)
-        elif idle_ns > self._silent_ns:
-            self.set_state("silent", f"no data from {self._acquisition.info.serial} for {self._silent_ns / 1e9:g} s")
+            self._end(acquisition, status)
+        elif idle_ns > silent_ns:
+            text = f"no data from {acquisition.info.serial} for {silent_ns / 1e9:g} s"
+            self._connection.fire(Event.SILENCE, text)
         else:
-            self.set_state("streaming", f"{self._acquisition.info.serial} streams")
+            self._connection.fire(Event.DATA, f"{acquisition.info.serial} streams")
 
-    def _end(self, status: DeviceStatus | None = None) -> None:
-        serial, samples = self._acquisition.info.serial, self._acquisition.loop.next_seq
+    def _end(self, acquisition: Acquisition, status: DeviceStatus | None = None) -> None:
+        serial, samples = acquisition.info.serial, acquisition.loop.next_seq
         if status and status.host_was_silent:
             silence_s = KEEP_ALIVE_TIMEOUT_MS / 1000
+            remedy = "" if self._connection.returns else "; start the service again"
             text = f"{serial} stopped after {samples} samples: it had not heard of this machine for {silence_s:g} s"
-            self.set_state("stopped", text + "; start the service again")
+            self._lose(text + remedy, Event.GAVE_UP)
         else:
-            self.set_state("ended", f"{serial} has ended its stream after {samples} samples")
+            self._connection.fire(Event.ENDED, f"{serial} has ended its stream after {samples} samples")
 
-    def _ask(self, call: Callable[[], None]) -> None:
+    def _ask(self, acquisition: Acquisition, call: Callable[[], None]) -> None:
         """Call the device; a device that is gone is lost, unless its last frames said that it is over."""
         try:
             call()
         except DeviceLostError as error:
-            self._acquisition.join()
-            if self._acquisition.loop.has_ended:
-                self._end()
+            acquisition.join()
+            if acquisition.loop.has_ended:
+                self._end(acquisition)
             else:
-                self.set_state("lost", str(error))
+                self._lose(str(error))
         except DeviceError as error:
             if str(error) not in self._complaints:  # said once: these calls come back every second
                 self._complaints.add(str(error))
-                log.warning("%s: %s", self._acquisition.name, error)
+                log.warning("%s: %s", acquisition.name, error)
+
+
+def suspended_ns() -> int:
+    """How long this machine has been suspended since it was started."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()

@@ -51,7 +51,7 @@ class Service(Protocol):
 
     session: str
     started_ns: int
-    acquisition: Acquisition
+    acquisition: Acquisition | None
     publishing: Publishing
     clients: Clients
 
@@ -160,8 +160,8 @@ class Verbs:
         service = self._service
         acquisition = service.acquisition
         service.clients.forget_silent(caller.now_ns)
-        wire, _ = acquisition.loop.stats()
-        head = acquisition.ring.head
+        stats = acquisition.loop.stats() if acquisition else None
+        heads = dict.fromkeys(acquisition.stream_ids(), acquisition.ring.head) if acquisition else {}
         return Answer(
             {
                 "version": VERSION,
@@ -171,27 +171,28 @@ class Verbs:
                 "host_time_ns": caller.now_ns,
                 "uptime_s": (caller.now_ns - service.started_ns) / 1e9,
                 "device": service.device_map(),
-                "samples": acquisition.samples(),
-                "wire": wire,
-                "clock": acquisition.clock.snapshot(time.monotonic_ns()),
+                "samples": acquisition.samples() if acquisition else None,
+                "wire": stats[0] if stats else None,
+                "transport": acquisition.transport() if acquisition else None,
+                "clock": acquisition.clock.snapshot(time.monotonic_ns()) if acquisition else None,
                 "publisher": service.publishing.stats(),
-                "clients": service.clients.as_list(caller.now_ns, dict.fromkeys(acquisition.stream_ids(), head)),
+                "clients": service.clients.as_list(caller.now_ns, heads),
                 "control": service.control_map(),
-                "memory": {"rss_bytes": _rss_bytes(), "ring_bytes": acquisition.ring.total_bytes},
+                "memory": {"rss_bytes": _rss_bytes(), "ring_bytes": acquisition.ring.total_bytes if acquisition else 0},
             }
         )
 
     def streams(self, _caller: Caller, _args: dict[str, Any]) -> Answer:
         """Descriptions of all data streams."""
         offset = self._service.realtime_offset_ns()
-        return Answer({"streams": [self._service.acquisition.describe(kind, offset) for kind in STREAMS]})
+        acquisition = self._service.acquisition
+        return Answer({"streams": [acquisition.describe(kind, offset) for kind in STREAMS] if acquisition else []})
 
     # --- samples
 
     def history(self, _caller: Caller, args: dict[str, Any]) -> Answer:
         """Samples by number."""
-        acquisition = self._service.acquisition
-        kind = self._kind(args["stream"])
+        acquisition, kind = self._stream(args["stream"])
         try:
             found = history.fetch(
                 acquisition.ring, PLANES[kind], args["seq"], args["count"], acquisition.sample_ns, FLAG_MASKS[kind]
@@ -216,11 +217,9 @@ class Verbs:
 
     def filter(self, _caller: Caller, args: dict[str, Any]) -> Answer:
         """Another filter, from the next block on."""
-        if self._kind(args["stream"]) is not Kind.FILTERED:
-            raise FieldError(
-                Problem.BAD, "stream", f"{args['stream']} is not filtered", f"{self._service.acquisition.name}/filtered"
-            )
-        acquisition = self._service.acquisition
+        acquisition, kind = self._stream(args["stream"])
+        if kind is not Kind.FILTERED:
+            raise FieldError(Problem.BAD, "stream", f"{args['stream']} is not filtered", f"{acquisition.name}/filtered")
         count = acquisition.info.channel_count
         for channel in args["channels"] or ():
             if not 0 <= channel < count:
@@ -254,27 +253,29 @@ class Verbs:
 
     def report(self, caller: Caller, args: dict[str, Any]) -> Answer:
         """Say how far you are."""
-        self._kind(args["stream"])
+        acquisition, _ = self._stream(args["stream"])
         progress = Progress(args["next_seq"], args["dropped"], args["backfilled"])
         self._service.clients.heard(caller.routing_id, caller.now_ns)
         known = self._service.clients.report(caller.routing_id, args["stream"], progress)
-        return Answer({"head": self._service.acquisition.ring.head, "known": known})
+        return Answer({"head": acquisition.ring.head, "known": known})
 
     def bye(self, caller: Caller, _args: dict[str, Any]) -> Answer:
         """Forget my name."""
         self._service.clients.bye(caller.routing_id)
         return Answer({})
 
-    def _kind(self, stream: str) -> Kind:
-        streams = self._service.acquisition.stream_ids()
-        if stream not in streams:
+    def _stream(self, stream: str) -> tuple[Acquisition, Kind]:
+        """Whose stream it is, and of which kind."""
+        acquisition = self._service.acquisition
+        streams = acquisition.stream_ids() if acquisition else {}
+        if acquisition is None or stream not in streams:
             raise WireError(
                 ErrorCode.UNKNOWN_STREAM,
                 f"there is no stream {stream!r}",
                 field="args.stream",
-                allowed=", ".join(streams),
+                allowed=", ".join(streams) or "none before the device was there",
             )
-        return streams[stream]
+        return acquisition, streams[stream]
 
 
 def _rss_bytes() -> int:

@@ -2,7 +2,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from emgd_ext.cascade cimport Cascade, emgd_cascade
 from emgd_ext.clock cimport ClockModel
-from emgd_ext.decoder cimport Decoder, emgd_frame
+from emgd_ext.decoder cimport Decoder, emgd_frame, emgd_mark
 from emgd_ext.ring cimport Ring, emgd_block
 from emgd_ext.source cimport Source
 
@@ -26,6 +26,7 @@ cdef extern from "sequence.h" nogil:
 
     emgd_verdict emgd_sequence_accept(emgd_sequence* sequence, const emgd_frame* frame)
     emgd_verdict emgd_sequence_finish(emgd_sequence* sequence, uint64_t total)
+    void emgd_sequence_resume(emgd_sequence* sequence, uint64_t expected)
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
@@ -49,6 +50,7 @@ cdef struct Counters:
     uint64_t gaps
     uint64_t missing
     uint64_t marks
+    uint64_t returns
 
 
 cdef struct Probe:
@@ -74,6 +76,10 @@ cdef class SampleLoop:
     cdef emgd_block block           # under construction
     cdef uint64_t edge_seq          # a sample and its tick, from the newest sound frame
     cdef uint64_t edge_tick
+    cdef uint64_t base              # our number of the device's sample 0: it counts from 0 at each START
+    cdef bint returning             # a device that was away is back, and its first frame is not here yet
+    cdef int64_t away_from_ns       # when the first sample would have been taken that we lack
+    cdef int64_t slept_ns           # how long CLOCK_MONOTONIC stood still meanwhile
     cdef uint64_t pending_gap
     cdef bint unprimed
     cdef bint ended
@@ -96,7 +102,9 @@ cdef class SampleLoop:
     cdef void take_transfer(self, const uint8_t* data, size_t size, int64_t host_ns) noexcept nogil
     cdef void take_idle(self, int64_t host_ns) noexcept nogil
     cdef void take_probes(self) noexcept nogil
-    cdef void take_frame(self, const emgd_frame* frame, int64_t host_ns) noexcept nogil
+    cdef void take_frame(self, emgd_frame* frame, int64_t host_ns) noexcept nogil
+    cdef void place(self, const emgd_frame* frame, int64_t host_ns) noexcept nogil
+    cdef void read_mark(self, const emgd_frame* frame, uint32_t index, emgd_mark* mark) noexcept nogil
     cdef void add_gap(self, const emgd_gap* gap) noexcept nogil
     cdef uint64_t tick_of(self, uint64_t seq) noexcept nogil
     cdef void take_marks(self, const emgd_frame* frame, uint32_t skip) noexcept nogil

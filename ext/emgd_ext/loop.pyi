@@ -41,6 +41,8 @@ class SampleLoop:
         """Nothing came for a while, until `host_ns`. Not beside `run`."""
     def finish(self, total: int) -> None:
         """The stream is over after `total` samples. After `run` has returned."""
+    def resume(self, decoder: Decoder, clock: ClockModel, slept_ns: int = 0) -> None:
+        """The same device is back after it was lost: go on with its new stream. After `run` has returned."""
     def probe(self, before_ns: int, tick: int, after_ns: int) -> bool:
         """Hand a clock probe to the loop; False when the mailbox is full."""
     def set_filter(self, cascade: Cascade) -> None:

@@ -9,11 +9,13 @@ nothing. Figures leave it through the ring and the counters, wishes (probe, filt
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.math cimport llround
 from libc.string cimport memset
 
 from emgd_ext.cascade cimport Cascade, emgd_cascade_f32, emgd_cascade_prime
 from emgd_ext.clock cimport ClockModel
 from emgd_ext.decoder cimport (
+    EMGD_CAUSE_DEVICE_LOST,
     EMGD_FRAME_CORRUPT,
     EMGD_FRAME_GOOD,
     EMGD_FRAME_TRUNCATED,
@@ -138,9 +140,12 @@ cdef class SampleLoop:
         self.probe_count = 0
         pthread_mutex_unlock(&self.mailbox)
 
-    cdef void take_frame(self, const emgd_frame* frame, int64_t host_ns) noexcept nogil:
+    cdef void take_frame(self, emgd_frame* frame, int64_t host_ns) noexcept nogil:
         cdef emgd_verdict verdict
         self.counters.frames += 1
+        if self.returning and frame.known:
+            self.place(frame, host_ns)
+        frame.first += self.base
         verdict = emgd_sequence_accept(&self.sequence, frame)
         if frame.status == EMGD_FRAME_TRUNCATED:
             self.counters.truncated += 1
@@ -163,6 +168,25 @@ cdef class SampleLoop:
         if verdict.ended:
             self.close_block()
             self.ended = True
+
+    cdef void place(self, const emgd_frame* frame, int64_t host_ns) noexcept nogil:
+        """Find our number of the device's sample 0 from the time that it was away: nobody sampled meanwhile."""
+        cdef emgd_gap gap
+        cdef double sample_ns = self.ticks_per_sample * self.clock.ns_per_tick
+        cdef uint64_t first_tick = frame.tick - <uint64_t> <int64_t> (<double> frame.first * self.ticks_per_sample)
+        cdef uint64_t newest = frame.first + frame.count - (frame.count > 0)
+        self.clock.arrival(first_tick + <uint64_t> <int64_t> (<double> newest * self.ticks_per_sample), host_ns)
+        cdef int64_t away_ns = <int64_t> self.clock.stamp(first_tick) - self.away_from_ns + self.slept_ns
+        gap.seq = self.sequence.expected
+        gap.count = max(0, llround(<double> away_ns / sample_ns))
+        gap.causes = EMGD_CAUSE_DEVICE_LOST
+        self.returning = False
+        self.base = gap.seq + gap.count
+        self.edge_seq = self.base
+        self.edge_tick = first_tick
+        emgd_sequence_resume(&self.sequence, self.base)
+        if gap.count:
+            self.add_gap(&gap)
 
     cdef uint64_t tick_of(self, uint64_t seq) noexcept nogil:
         return self.edge_tick + <uint64_t> <int64_t> (<double> <int64_t> (seq - self.edge_seq) * self.ticks_per_sample)
@@ -196,12 +220,16 @@ cdef class SampleLoop:
 
     # --- marks
 
+    cdef void read_mark(self, const emgd_frame* frame, uint32_t index, emgd_mark* mark) noexcept nogil:
+        self.decoder.mark(frame, index, mark)
+        mark.seq += self.base
+
     cdef void take_marks(self, const emgd_frame* frame, uint32_t skip) noexcept nogil:
         cdef emgd_mark mark
         cdef emgd_event event
         cdef uint32_t i
         for i in range(frame.mark_count):
-            self.decoder.mark(frame, i, &mark)
+            self.read_mark(frame, i, &mark)
             if mark.seq < frame.first or mark.seq >= frame.first + frame.count:
                 self.counters.stray_marks += 1
                 continue
@@ -224,7 +252,7 @@ cdef class SampleLoop:
         cdef emgd_mark mark
         cdef uint32_t i
         for i in range(frame.mark_count):
-            self.decoder.mark(frame, i, &mark)
+            self.read_mark(frame, i, &mark)
             if mark.code == EMGD_MARK_ELECTRODE and seq <= mark.seq < seq + rows and mark.channel < self.channels:
                 self.electrode_off[mark.channel] = mark.value != 0
                 self.electrode_seen[mark.channel] |= mark.value != 0
@@ -318,11 +346,12 @@ cdef class SampleLoop:
         self.outcome = "ended" if self.ended else "stopped" if self.stopping else "lost"
 
     cdef void read_on(self, Source source) noexcept nogil:
+        cdef const uint8_t* data = NULL
         cdef int size
         while not self.stopping and not self.ended:
-            size = source.read(&self.buffer[0], self.buffer.shape[0], READ_TIMEOUT_MS)
+            size = source.take(&self.buffer[0], self.buffer.shape[0], &data, READ_TIMEOUT_MS)
             if size > 0:
-                self.take_transfer(&self.buffer[0], size, now_ns())
+                self.take_transfer(data, size, now_ns())
             elif size == SOURCE_TOO_LONG:
                 self.counters.transfers += 1
                 self.counters.truncated += 1    # what is missing shows in the sample numbers of the next frame
@@ -355,6 +384,30 @@ cdef class SampleLoop:
         self.ended = True
         self.outcome = "ended"
         self.notify()
+
+    def resume(self, Decoder decoder, ClockModel clock, int64_t slept_ns=0):
+        """The same device is back after it was lost: go on with its new stream, after `run` has returned.
+
+        Numbers run on. What is missing follows from the time it was away, by the clock models before and after, plus
+        `slept_ns`: how long the machine, and CLOCK_MONOTONIC with it, stood still meanwhile. `clock` is a fresh model:
+        a device that lost its power counts ticks from anywhere.
+        """
+        if decoder.channels != self.channels:
+            raise ValueError(f"a device of {decoder.channels} channels in place of one of {self.channels}")
+        self.close_block()
+        if not self.returning:      # it may have gone again before its first frame: then it is away since long ago
+            self.away_from_ns = self.clock.stamp(self.tick_of(self.sequence.expected))
+            self.slept_ns = 0
+        self.slept_ns += slept_ns
+        clock.last_stamp_ns = self.clock.last_stamp_ns
+        self.decoder = decoder
+        self.clock = clock
+        self.probe_count = 0
+        self.electrode_off[:] = 0
+        self.returning = self.sequence.expected > 0
+        self.ended = self.stopping = False
+        self.outcome = ""
+        self.counters.returns += 1
 
     # --- mailbox
 
@@ -414,6 +467,7 @@ cdef class SampleLoop:
             "truncated": self.counters.truncated,
             "restarts": self.counters.restarts,
             "stray_marks": self.counters.stray_marks,
+            "returns": self.counters.returns,
         }
         samples = {
             "gaps": self.counters.gaps,

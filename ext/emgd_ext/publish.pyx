@@ -2,7 +2,8 @@
 
 Not Python because a Python publisher beside one busy Python thread wakes milliseconds late. It calls libzmq's C
 functions, whose addresses the daemon looks up in the library that pyzmq has loaded, on the socket that pyzmq made.
-From `run` on that socket belongs to this thread.
+From `run` on that socket belongs to this thread. It runs before there is a ring: a service without a device still has
+something to say.
 
 Headers are MessagePack templates, packed once in Python, with fixed-width integers at known offsets that are
 overwritten per message. Sends never wait: a subscriber whose queue is full loses the block, and nobody else notices.
@@ -11,6 +12,7 @@ overwritten per message. Sends never wait: a subscriber whose queue is full lose
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
+from posix.unistd cimport close
 
 from emgd_ext.loop cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from emgd_ext.prefixes cimport PREFIX_BYTES, Prefixes
@@ -30,6 +32,8 @@ from emgd_ext.ring cimport (
 )
 from emgd_ext.template cimport Bytes, Template, as_template, copy_bytes, free_bytes, put32, put64, put_count, same_bytes
 
+import os
+
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -46,10 +50,12 @@ cdef extern from "<unistd.h>" nogil:
 ctypedef int (*zmq_send_t)(void* socket, const void* data, size_t size, int flags) noexcept nogil
 ctypedef int (*zmq_recv_t)(void* socket, void* data, size_t size, int flags) noexcept nogil
 ctypedef int (*zmq_getsockopt_t)(void* socket, int option, void* value, size_t* size) noexcept nogil
+ctypedef int (*zmq_setsockopt_t)(void* socket, int option, const void* value, size_t size) noexcept nogil
 
 # From zmq.h; part of libzmq's stable interface.
 cdef enum:
     ZMQ_FD = 14
+    ZMQ_SNDHWM = 23
     ZMQ_DONTWAIT = 1
     ZMQ_SNDMORE = 2
 
@@ -98,19 +104,23 @@ cdef struct Figures:
 
 
 cdef class Publisher:
-    """Publisher of one ring.
+    """Publisher of one ring, once it is attached.
 
-    `socket` is the address of a bound libzmq XPUB socket (zmq.Socket.underlying), `functions` maps zmq_send, zmq_recv
-    and zmq_getsockopt to their addresses, `notify_fd` is the eventfd by which the sample loop (and `post`) tell of
-    news.
+    `socket` is the address of a bound libzmq XPUB socket (zmq.Socket.underlying), `functions` maps zmq_send, zmq_recv,
+    zmq_getsockopt and zmq_setsockopt to their addresses.
     """
 
     cdef void* socket
     cdef zmq_send_t zmq_send
     cdef zmq_recv_t zmq_recv
     cdef zmq_getsockopt_t zmq_getsockopt
+    cdef zmq_setsockopt_t zmq_setsockopt
     cdef Ring ring
-    cdef int notify_fd
+    cdef bint attached      # the thread has taken over ring and streams
+    cdef bint attaching     # they are ready to be taken over; guarded by outbox_lock
+    cdef int queue_blocks
+    cdef int wake_fd        # posts and `stop`
+    cdef int notify_fd      # news in the ring
     cdef int stopping
     cdef Stream streams[MAX_STREAMS]
     cdef int stream_count
@@ -131,18 +141,16 @@ cdef class Publisher:
     cdef uint8_t* channel_flags
     cdef Figures figures
 
-    def __cinit__(self, size_t socket, functions, Ring ring, int notify_fd):
+    def __cinit__(self, size_t socket, functions):
+        self.wake_fd = self.notify_fd = -1
         self.socket = <void*> socket
         self.zmq_send = <zmq_send_t> <size_t> functions["zmq_send"]
         self.zmq_recv = <zmq_recv_t> <size_t> functions["zmq_recv"]
         self.zmq_getsockopt = <zmq_getsockopt_t> <size_t> functions["zmq_getsockopt"]
-        self.ring = ring
-        self.notify_fd = notify_fd
+        self.zmq_setsockopt = <zmq_setsockopt_t> <size_t> functions["zmq_setsockopt"]
         self.prefixes = Prefixes()
-        self.channel_flags = <uint8_t*> calloc(ring.channels, 1)
-        if self.channel_flags is NULL:
-            raise MemoryError("no memory for the publisher")
         pthread_mutex_init(&self.outbox_lock, NULL)
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def __dealloc__(self):
         cdef int i
@@ -165,8 +173,10 @@ cdef class Publisher:
         free_bytes(&self.mark_topic)
         free_bytes(&self.mark_header.bytes)
         free(self.channel_flags)
+        if self.wake_fd >= 0:
+            close(self.wake_fd)
 
-    # --- setting up, before `run`
+    # --- setting up, before `attach`
 
     def add_stream(self, bytes topic, header, int plane, uint32_t flag_mask):
         """Publish a plane of the ring; only flags in `flag_mask` concern it."""
@@ -193,14 +203,36 @@ cdef class Publisher:
         for number, payload in enumerate(payloads):
             self.mark_payloads[number] = as_template(payload)
 
+    def attach(self, Ring ring, int notify_fd, int queue_blocks):
+        """Publish this ring from now on, once; also while the thread runs.
+
+        `notify_fd` is the eventfd by which the sample loop tells of news, `queue_blocks` how many blocks may wait for
+        a subscriber that is slow.
+        """
+        if self.ring is not None:
+            raise ValueError("a ring is attached already")
+        self.channel_flags = <uint8_t*> calloc(ring.channels, 1)
+        if self.channel_flags is NULL:
+            raise MemoryError("no memory for the publisher")
+        self.ring = ring
+        self.notify_fd = notify_fd
+        self.queue_blocks = queue_blocks
+        pthread_mutex_lock(&self.outbox_lock)
+        self.attaching = True
+        pthread_mutex_unlock(&self.outbox_lock)
+        self.wake()
+
     # --- from any thread
+
+    cdef void wake(self) noexcept nogil:
+        cdef uint64_t one = 1
+        write(self.wake_fd, &one, sizeof(one))
 
     def post(self, bytes topic, bytes header, bytes payload, bint keep=False):
         """Send a message that was packed elsewhere; a kept one replaces the last of its topic and greets new
         subscribers.
         """
         cdef Post* post = <Post*> calloc(1, sizeof(Post))
-        cdef uint64_t one = 1
         if post is NULL:
             raise MemoryError
         post.topic = copy_bytes(topic)
@@ -214,13 +246,12 @@ cdef class Publisher:
             self.outbox_last.next = post
         self.outbox_last = post
         pthread_mutex_unlock(&self.outbox_lock)
-        write(self.notify_fd, &one, sizeof(one))
+        self.wake()
 
     def stop(self):
         """Ask `run` to return once everything in the ring and the outbox is sent."""
-        cdef uint64_t one = 1
         self.stopping = True
-        write(self.notify_fd, &one, sizeof(one))
+        self.wake()
 
     def stats(self):
         """The `publisher` map of `status` (docs/protocol.md), without what the daemon adds."""
@@ -243,15 +274,17 @@ cdef class Publisher:
             self.work()
 
     cdef void work(self) noexcept nogil:
-        cdef pollfd waiting[2]
+        cdef pollfd waiting[3]
         cdef uint64_t counted
         cdef size_t size = sizeof(int)
-        waiting[0].fd = self.notify_fd
-        waiting[0].events = POLLIN
-        waiting[1].events = POLLIN
+        waiting[0].fd = self.wake_fd
+        waiting[2].fd = -1      # poll passes over it
+        waiting[0].events = waiting[1].events = waiting[2].events = POLLIN
         self.zmq_getsockopt(self.socket, ZMQ_FD, &waiting[1].fd, &size)
         while True:
             stopping = self.stopping
+            if self.take_ring():
+                waiting[2].fd = self.notify_fd
             self.take_subscriptions()
             self.send_posts()
             self.send_news()
@@ -260,9 +293,23 @@ cdef class Publisher:
                 continue
             if stopping:
                 return
-            poll(waiting, 2, WAKE_MS)
-            read(self.notify_fd, &counted, sizeof(counted))
+            poll(waiting, 3, WAKE_MS)
+            read(self.wake_fd, &counted, sizeof(counted))
+            if self.attached:
+                read(self.notify_fd, &counted, sizeof(counted))
             self.figures.wakeups += 1
+
+    cdef bint take_ring(self) noexcept nogil:
+        """Take over a ring that was attached meanwhile, and what subscribers wanted before it was there."""
+        pthread_mutex_lock(&self.outbox_lock)
+        cdef bint fresh = self.attaching
+        self.attaching = False
+        pthread_mutex_unlock(&self.outbox_lock)
+        if fresh:
+            self.attached = True
+            self.zmq_setsockopt(self.socket, ZMQ_SNDHWM, &self.queue_blocks, sizeof(int))
+            self.match_streams()
+        return fresh
 
     # --- subscriptions
 
@@ -286,14 +333,19 @@ cdef class Publisher:
             else:
                 self.prefixes.remove(message + 1, size)     # told when the last subscriber of it has left
         if any_came:
-            for i in range(self.stream_count):
-                self.streams[i].wanted = self.prefixes.match(&self.streams[i].topic)
+            self.match_streams()
             for i in range(self.kept_count):
                 kept = &self.kept[i]
                 if kept.due:
                     kept.due = False
                     self.send(&kept.topic, &kept.header, kept.payload.data, kept.payload.size)
         return any_came
+
+    cdef void match_streams(self) noexcept nogil:
+        cdef int i
+        if self.attached:
+            for i in range(self.stream_count):
+                self.streams[i].wanted = self.prefixes.match(&self.streams[i].topic)
 
     cdef void subscribe(self, const uint8_t* prefix, int size) noexcept nogil:
         cdef int i
@@ -363,7 +415,7 @@ cdef class Publisher:
     cdef void send_news(self) noexcept nogil:
         cdef uint64_t head
         cdef uint64_t floor
-        while True:
+        while self.attached:
             head = emgd_ring_block_head(self.ring.handle)
             floor = emgd_ring_block_floor(self.ring.handle)
             if self.next_block < floor:

@@ -9,6 +9,7 @@ cdef enum:
 
 cdef class Source:
     cdef int read(self, uint8_t* buffer, size_t room, int timeout_ms) noexcept nogil
+    cdef int take(self, uint8_t* buffer, size_t room, const uint8_t** data, int timeout_ms) noexcept nogil
 
 
 cdef class FdSource(Source):

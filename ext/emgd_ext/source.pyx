@@ -23,10 +23,25 @@ cdef extern from "<sys/socket.h>" nogil:
 
 
 cdef class Source:
-    """Base of all sources. `read` returns the length of one transfer or a SOURCE_* sentinel."""
+    """Base of all sources. `read` returns the length of one transfer or a SOURCE_* sentinel.
+
+    The sample loop calls `take`: a source that has the bytes in memory of its own overrides it and points `data` at
+    them, which saves copying them into the loop's buffer. They stay as they are until the next call.
+    """
+
+    def close(self):
+        """Let go of the device's bytes; harmless when called again. Only after the loop that reads has ended."""
+
+    def stats(self):
+        """Counters of this way to the device; empty where it has none of its own."""
+        return {}
 
     cdef int read(self, uint8_t* buffer, size_t room, int timeout_ms) noexcept nogil:
         return SOURCE_GONE
+
+    cdef int take(self, uint8_t* buffer, size_t room, const uint8_t** data, int timeout_ms) noexcept nogil:
+        data[0] = buffer
+        return self.read(buffer, room, timeout_ms)
 
 
 cdef class FdSource(Source):

@@ -230,6 +230,7 @@ class FakeService:
         samples = {"head": self.head, "oldest": self.oldest, "gaps": len(self.gaps), "missing": missing}
         samples |= {"causes": {"lost": missing}, "marks": 0}
         wire = {"transfers": 9, "bytes": 9000, "frames": 9, "repeated": 0, "corrupt": 0, "truncated": 0, "restarts": 0}
+        wire["returns"] = 0
         clock = {"state": "locked", "offset_ns": 1500.0, "drift_ppm": 12.5, "sigma_ns": 900.0, "age_ns": 10_000_000}
         clock |= {"observations": 100, "rejected": 1}
         publisher = {"blocks": len(self.blocks), "events": 3, "bytes": 9000, "lapped_blocks": 0, "wakeups": 12}

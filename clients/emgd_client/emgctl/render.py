@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ from emgd_wire.kinds import Flag
 
 _LAG: Final = ("lag_samples", "dropped", "backfilled")
 """What the service knows of a client's stream, beside its name."""
+
+SUBJECT_TEXT: Final = 68
+"""Columns of a subject's text: 80 less its name."""
 
 SHOWN_VALUES: Final = 4
 """Channels of a sample that fit on a line of 80 columns beside the rest."""
@@ -112,23 +116,18 @@ def clock(figures: dict[str, Any]) -> str:
 
 def status(figures: dict[str, Any]) -> list[str]:
     """The figures of the service, one subject per line."""
-    device, samples, wire, publisher = (figures[part] for part in ("device", "samples", "wire", "publisher"))
-    causes = ", ".join(f"{cause} {count}" for cause, count in samples["causes"].items() if count) or "none"
+    device, publisher = figures["device"], figures["publisher"]
     simulated = ", simulated" if device["simulated"] else ""
+    firmware = f", firmware {device['firmware']}" if device["firmware"] else ""
     errors = ", ".join(f"{code} {count}" for code, count in figures["control"]["errors"].items()) or "no errors"
     memory = figures["memory"]
     subjects = {
         "service": f"emgd {figures['version']}, protocol {figures['protocol']}, pid {figures['pid']}, "
         f"up {duration(figures['uptime_s'])}",
         "session": figures["session"],
-        "device": f"{device['name']}: {device['driver']} {device['serial']}, firmware {device['firmware']}{simulated}",
+        "device": f"{device['name']}: {device['driver']} {device['serial'] or '(any)'}{firmware}{simulated}",
         "state": f"{device['state']}  {device['text']}".rstrip(),
-        "signal": f"{device['channels']} channels, {device['rate_hz']:g} Hz, speed {device['speed']:g}",
-        "samples": f"next {samples['head']}, history from {samples['oldest']}, marks {samples['marks']}",
-        "gaps": f"{samples['gaps']}, missing {samples['missing']} samples ({causes})",
-        "clock": clock(figures["clock"]),
-        "wire": f"{wire['frames']} frames, {size(wire['bytes'])}, corrupt {wire['corrupt']}, "
-        f"truncated {wire['truncated']}, repeated {wire['repeated']}, restarts {wire['restarts']}",
+        **(_stream_subjects(figures) if figures["samples"] else {}),
         "publisher": f"{publisher['blocks']} blocks, {publisher['events']} events, {size(publisher['bytes'])}, "
         f"lapped {publisher['lapped_blocks']} and {publisher['lapped_events']}, failed {publisher['failed_sends']}",
         "control": f"{figures['control']['requests']} requests, {errors}",
@@ -136,6 +135,25 @@ def status(figures: dict[str, Any]) -> list[str]:
     }
     lines = [f"{subject:<10} {text}" for subject, text in subjects.items()]
     return [*lines, *clients(figures["clients"])]
+
+
+def _stream_subjects(figures: dict[str, Any]) -> dict[str, str]:
+    """What there is to say once the device was there."""
+    device, samples, wire = figures["device"], figures["samples"], figures["wire"]
+    causes = ", ".join(f"{cause} {count}" for cause, count in samples["causes"].items() if count) or "none"
+    subjects = {
+        "signal": f"{device['channels']} channels, {device['rate_hz']:g} Hz, speed {device['speed']:g}, "
+        f"returns {wire['returns']}",
+        "samples": f"next {samples['head']}, history from {samples['oldest']}, marks {samples['marks']}",
+        "gaps": f"{samples['gaps']}, missing {samples['missing']} samples ({causes})",
+        "clock": clock(figures["clock"]),
+        "wire": f"{wire['frames']} frames, {size(wire['bytes'])}, corrupt {wire['corrupt']}, "
+        f"truncated {wire['truncated']}, repeated {wire['repeated']}, restarts {wire['restarts']}",
+    }
+    if transport := figures.get("transport"):
+        shown = ", ".join(f"{name} {count}" for name, count in transport.items() if count)
+        subjects["transport"] = f"\n{'':<11}".join(textwrap.wrap(shown, SUBJECT_TEXT)) or "nothing yet"
+    return subjects
 
 
 def clients(known: list[dict[str, Any]]) -> list[str]:

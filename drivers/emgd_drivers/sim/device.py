@@ -36,7 +36,8 @@ def main() -> None:
         # A host that dies takes its sockets with it; a device that is unplugged has nobody to tell.
         with suppress(BrokenPipeError, ConnectionResetError, DeviceLostError):
             try:
-                model = build(DeviceSpec.from_json(spec))
+                wanted = DeviceSpec.from_json(spec)
+                model = build(wanted, signal_of(wanted), time.monotonic_ns())
             except (DeviceError, ValueError, OSError) as error:
                 control.send(failed(error))
                 return
@@ -44,25 +45,25 @@ def main() -> None:
             serve(model, control, bulk)
 
 
-def build(spec: DeviceSpec) -> Emg8Model:
-    """The device that a spec describes, powered up now. Raises DeviceError, ValueError or OSError, one line each."""
-    plan = spec.plan
+def build(spec: DeviceSpec, measured: Signal, now_ns: int) -> Emg8Model:
+    """The device that a spec describes, powered up at `now_ns`. Raises ValueError, one line."""
     return Emg8Model(
-        _signal(spec, plan.seed),
-        plan,
+        measured,
+        spec.plan,
         speed=spec.speed,
         serial=spec.serial,
         fifo_bytes=spec.fifo_bytes,
-        now_ns=time.monotonic_ns(),
+        now_ns=now_ns,
     )
 
 
-def _signal(spec: DeviceSpec, seed: int) -> Signal:
+def signal_of(spec: DeviceSpec) -> Signal:
+    """What the device measures; good for any number of devices. Raises DeviceError, ValueError or OSError, one line."""
     if spec.signal == "recording":
         from emgd_drivers.replay import open_recording  # noqa: PLC0415 - file formats, needed by no other device
 
         return open_recording(spec.path, loop=spec.loop, sidecar=spec.sidecar)
-    return SyntheticEmg(spec.channels, spec.rate_hz, seed=seed, length=spec.length, triggers=spec.triggers)
+    return SyntheticEmg(spec.channels, spec.rate_hz, seed=spec.plan.seed, length=spec.length, triggers=spec.triggers)
 
 
 def serve(model: Emg8Model, control: socket.socket, bulk: socket.socket) -> None:

@@ -32,6 +32,7 @@ class FrameMaker:
         self.next_sample = 0
         self.electrodes_off: set[int] = set()
         self.frames = 0
+        self.discarded_frames = 0
         self._signal = signal
         self._plan = plan
         self._start_tick = start_tick
@@ -60,6 +61,7 @@ class FrameMaker:
     def discard(self, count: int) -> None:
         """Throw the next samples away; the next frame will say so."""
         self.next_sample += count
+        self.discarded_frames += 1
         self._discarded = True
 
     def data(self, count: int) -> bytes:

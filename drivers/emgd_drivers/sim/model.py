@@ -95,7 +95,7 @@ class Emg8Model:
         self._plan = plan or FaultPlan()
         _check(signal, self._plan, speed, serial, fifo_bytes)
         self._signal = signal
-        self._serial = serial
+        self.serial: Final = serial
         self._settings = [ChannelSetting()] * signal.channels
         self._free_running = speed == 0
         self._oscillator = Oscillator(
@@ -136,6 +136,11 @@ class Emg8Model:
         """Does a transfer wait only for the host to take it?"""
         return self._fifo.blocked
 
+    @property
+    def discarded_frames(self) -> int:
+        """How many frames since START were thrown away for want of room; GET_STATUS tells the samples only."""
+        return self._frames.discarded_frames
+
     def connect(self, send: Send) -> None:
         """Hand transfers to `send` from now on, instead of gathering them for `poll`."""
         self._send = send
@@ -157,6 +162,16 @@ class Emg8Model:
                 self._stop(self._deadline_ns)
                 self._last_error = LastError.KEEP_ALIVE_EXPIRED
         self._advance(now_ns)
+
+    def reset(self, now_ns: int) -> None:
+        """USB bus reset: the stream is over without an END, what waits is forgotten; clock and settings stay."""
+        self.run(now_ns)
+        self._fifo.clear()
+        self._frames = FrameMaker(self._signal, self._plan, 0)
+        self._state = RunState.IDLE
+        self._last_error = LastError.NONE
+        self._overflowed_samples = 0
+        self._keep_alive_ms = 0
 
     def next_event_ns(self) -> int | None:
         """When to call `run` next; long past = at once, None = not before the host does something."""
@@ -183,7 +198,7 @@ class Emg8Model:
         """Answer a control request: 8 bytes of setup and, for OUT, its data. Raises Stall, or DeviceLostError."""
         self.run(now_ns)
         if self.unplugged:
-            raise DeviceLostError(f"emg8 {self._serial} is unplugged; plug it in again")
+            raise DeviceLostError(f"emg8 {self.serial} is unplugged; plug it in again")
         try:
             return self._answer(Setup.unpack(setup), data, now_ns)
         except _Refusal as refusal:
@@ -226,7 +241,7 @@ class Emg8Model:
         ).pack()
 
     def _get_serial(self, _setup: Setup, _data: bytes, _now_ns: int) -> bytes:
-        return self._serial.encode("ascii")
+        return self.serial.encode("ascii")
 
     def _start(self, _setup: Setup, _data: bytes, now_ns: int) -> bytes:
         # Without a clock ticks count samples alone, so that every run gives the same bytes.

@@ -74,6 +74,12 @@ emgd_verdict emgd_sequence_accept(emgd_sequence *s, const emgd_frame *frame) {
     return verdict;
 }
 
+void emgd_sequence_resume(emgd_sequence *s, uint64_t expected) {
+    s->started = 0;
+    s->expected = expected;
+    forget_damage(s);
+}
+
 emgd_verdict emgd_sequence_finish(emgd_sequence *s, uint64_t total) {
     emgd_verdict verdict;
     memset(&verdict, 0, sizeof verdict);

@@ -36,6 +36,9 @@ typedef struct {
 /* Judge the next frame and move on. */
 emgd_verdict emgd_sequence_accept(emgd_sequence *sequence, const emgd_frame *frame);
 
+/* The device was away and begins to count frames anew: what was unreadable before says nothing about what comes. */
+void emgd_sequence_resume(emgd_sequence *sequence, uint64_t expected);
+
 /* The stream is over after `total` samples, as the device said by other means: what is missing at its end. */
 emgd_verdict emgd_sequence_finish(emgd_sequence *sequence, uint64_t total);
 
