@@ -5,6 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's affair: it may stall for tens of milliseconds.
+settings.register_profile("emgd", deadline=None)
+settings.load_profile("emgd")
 
 ROOT = Path(__file__).parent.parent
 

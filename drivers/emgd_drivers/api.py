@@ -138,7 +138,7 @@ class DeviceStatus:
 class Transport(Protocol):
     """A way to a USB device: control transfers by call, bulk IN as a source for the sample loop.
 
-    Implemented by the simulation's cable now; by libusb for hardware. Raises DeviceRefusedError on STALL and
+    Implemented by libusb for hardware and by the simulation's cable. Raises DeviceRefusedError on STALL and
     DeviceLostError when nobody is at the other end.
     """
 
@@ -148,8 +148,10 @@ class Transport(Protocol):
     def control_out(self, request: int, value: int, index: int, data: bytes = b"") -> None:
         """Vendor request, host to device."""
 
-    def source(self) -> Source:
-        """Bulk IN: one read is one transfer. Belongs to the sample loop once handed over."""
+    def source(self, transfers_per_s: float, transfer_bytes: int, /) -> Source:
+        """Bulk IN: one read is one transfer. The device will send about so many a second, none longer than
+        `transfer_bytes`. Belongs to the sample loop once handed over.
+        """
 
     def close(self) -> None:
         """Let go of the device; harmless when called again."""

@@ -49,14 +49,14 @@ class Field:
     default: Any = REQUIRED
     least: float | None = None
     most: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | int, ...] = ()
     items: type = str
 
     @property
     def allowed(self) -> str:
         """What is allowed, in words."""
         if self.choices:
-            return ", ".join(self.choices)
+            return ", ".join(map(str, self.choices))
         noun = {str: "string", int: "integer", float: "number", bool: "true or false", Path: "path", list: "list"}[
             self.kind
         ]

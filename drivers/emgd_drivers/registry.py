@@ -20,6 +20,7 @@ ENTRY_POINTS: Final = "emgd.drivers"
 DRIVERS: Final[dict[str, str]] = {
     "sim": "emgd_drivers.sim.driver",
     "replay": "emgd_drivers.replay.driver",
+    "emg8": "emgd_drivers.emg8.driver",
 }
 """Name in the configuration -> module, of the drivers that come with emgd."""
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emgd_drivers.api import DeviceLostError, Mode, RunState
+from emgd_drivers.emg8.exchange import Stall
 from emgd_drivers.emg8.protocol import (
     Channel,
     Direction,
@@ -23,7 +24,7 @@ from emgd_drivers.emg8.protocol import (
     frame_bytes,
 )
 from emgd_drivers.sim.faults import FaultPlan
-from emgd_drivers.sim.model import Emg8Model, Stall
+from emgd_drivers.sim.model import Emg8Model
 from emgd_drivers.sim.signal import SyntheticEmg
 
 MS = 1_000_000

@@ -33,6 +33,7 @@ from emgd_drivers.emg8.protocol import (
     LastError,
     Request,
     Status,
+    frame_samples,
 )
 from emgd_ext.emg8 import Emg8Decoder
 from emgd_ext.source import Source
@@ -101,8 +102,10 @@ class Emg8Amplifier(Amplifier):
         return self._channels
 
     def source(self) -> Source:
-        """The bulk endpoint; one owner, so it can be had once."""
-        return self._transport.source()
+        """The bulk endpoint, ready for the rate that is set now; one owner, so it can be had once."""
+        device = self._device
+        frames_per_s = device.rate_hz / frame_samples(device.rate_hz, device.channels)
+        return self._transport.source(frames_per_s, device.max_frame_bytes)
 
     def decoder(self) -> Emg8Decoder:
         """A fresh decoder of its frames."""

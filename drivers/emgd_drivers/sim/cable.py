@@ -4,15 +4,15 @@ import json
 import socket
 import subprocess
 import sys
-from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from emgd_drivers.api import DeviceError, DeviceLostError, DeviceNotFoundError, DeviceRefusedError, Transport
-from emgd_drivers.emg8.protocol import ERROR_TEXTS, STATUS, Direction, Request, Setup, Status, request_name
+from emgd_drivers.api import DeviceError, DeviceLostError, DeviceNotFoundError
+from emgd_drivers.emg8.exchange import Emg8Exchange, Stall
+from emgd_drivers.emg8.protocol import Setup, request_name
 from emgd_drivers.sim.link import ANSWER, MAX_MESSAGE_BYTES, READY, STALLED
-from emgd_drivers.sim.model import Emg8Model, Stall
+from emgd_drivers.sim.model import Emg8Model
 from emgd_drivers.sim.spec import DeviceSpec
 from emgd_ext.source import FdSource
 
@@ -26,22 +26,14 @@ END_TIMEOUT_S: Final = 2.0
 """How long the device's process may take to see that its cable is gone."""
 
 
-class SimulatedTransport(Transport):
-    """What both ways have in common: requests, refusals in words, and the host's end of the bulk socket."""
+class SimulatedTransport(Emg8Exchange):
+    """What both ways have in common: the host's end of the bulk socket."""
 
     def __init__(self, bulk: socket.socket) -> None:
         self._bulk = bulk
 
-    def control_in(self, request: int, value: int, index: int, length: int) -> bytes:
-        """Vendor request, device to host: at most `length` bytes."""
-        return self._request(Setup(Direction.IN, request, value, index, length), b"")
-
-    def control_out(self, request: int, value: int, index: int, data: bytes = b"") -> None:
-        """Vendor request, host to device."""
-        self._request(Setup(Direction.OUT, request, value, index, len(data)), data)
-
-    def source(self) -> FdSource:
-        """Bulk IN. DeviceError when it was handed over before: it has one owner."""
+    def source(self, _transfers_per_s: float, _transfer_bytes: int, /) -> FdSource:
+        """Bulk IN, as much in flight as the socket holds. DeviceError when it was handed over before."""
         if self._bulk.fileno() < 0:
             raise DeviceError("the device's bulk endpoint was handed over before or is closed; open the device again")
         return FdSource(self._bulk.detach())
@@ -49,18 +41,6 @@ class SimulatedTransport(Transport):
     def close(self) -> None:
         """Let go of the device; harmless when called again. A source that was handed over stays with its owner."""
         self._bulk.close()
-
-    def _request(self, setup: Setup, data: bytes) -> bytes:
-        try:
-            return self._exchange(setup, data)
-        except Stall:
-            status = self._exchange(Setup(Direction.IN, Request.GET_STATUS, 0, 0, STATUS.size), b"")
-            reason = ERROR_TEXTS[Status.unpack(status).last_error]
-            raise DeviceRefusedError(f"the device refused {request_name(setup.request)}: {reason}") from None
-
-    @abstractmethod
-    def _exchange(self, setup: Setup, data: bytes) -> bytes:
-        """One control request and its answer. Raises Stall, or DeviceLostError."""
 
 
 class Cable(SimulatedTransport):

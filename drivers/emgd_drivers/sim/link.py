@@ -7,8 +7,9 @@ setup packet and its data, gets one reply, ANSWER or STALLED. The first byte of 
 import json
 from typing import Final
 
+from emgd_drivers.emg8.exchange import Stall
 from emgd_drivers.emg8.protocol import SETUP
-from emgd_drivers.sim.model import Emg8Model, Stall
+from emgd_drivers.sim.model import Emg8Model
 
 READY: Final = b"R"
 """And a JSON map: `saturation_counts`, one per channel, and `notes`, what should be known of the signal."""

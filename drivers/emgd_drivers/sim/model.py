@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from emgd_drivers.api import DeviceLostError, Mode, RunState
+from emgd_drivers.emg8.exchange import Stall
 from emgd_drivers.emg8.protocol import (
     ALL_CHANNELS,
     CHANNEL_SETTING,
@@ -48,10 +49,6 @@ FREE_RUN_FRAMES: Final = 64
 NS_PER_MS: Final = 1_000_000
 
 TUNABLE_MODES: Final = (Mode.NORMAL, Mode.SHORT, Mode.TEST)
-
-
-class Stall(Exception):  # noqa: N818 - USB's own word for a refused request
-    """The device refuses a control request; GET_STATUS tells why."""
 
 
 class _Refusal(Exception):  # noqa: N818 - an answer on its way to `control`, not an error

@@ -56,9 +56,9 @@ static void fail(emgd_bulk *bulk) {
     }
 }
 
-/* Submit what is free, in order. The slot whose bytes the caller looks at is not. Returns the first failure, else 0. */
+/* Submit all that is free, in order; the caller looks at no bytes any more. Returns the first failure, else 0. */
 static int submit_free(emgd_bulk *bulk) {
-    while (under_way(bulk) + (bulk->handed_over != 0) < bulk->count) {
+    while (under_way(bulk) < bulk->count) {
         emgd_bulk_slot *slot = slot_of(bulk, bulk->submitted);
         slot->over = 0;
         int code = bulk->usb.submit_transfer(slot->transfer);
@@ -143,7 +143,6 @@ static int conclude(emgd_bulk *bulk, const uint8_t **data) {
     /* Also of a transfer that ended badly: the decoder says which samples a part of a frame would have been. */
     counters->completed++;
     bulk->failures = 0;
-    bulk->handed_over = 1;
     *data = transfer->buffer;
     return size;
 }
@@ -159,7 +158,6 @@ static void wait_for(emgd_bulk *bulk, int64_t ns, int *over) {
 
 static int take(emgd_bulk *bulk, const uint8_t **data, int timeout_ms) {
     int64_t deadline_ns = now_ns() + (int64_t)timeout_ms * NS_PER_MS;
-    bulk->handed_over = 0;
     while (!__atomic_load_n(&bulk->closing, __ATOMIC_ACQUIRE)) {
         submit_again(bulk);
         if (under_way(bulk)) {

@@ -64,7 +64,6 @@ struct emgd_bulk {
     uint64_t submitted;
     uint64_t concluded;
     uint32_t waiting;  /* over and not yet concluded */
-    int handed_over;   /* the caller still looks at the bytes of the transfer concluded last */
     int recovering;
     int failures;      /* in a row, without a byte in between */
     int gone;

@@ -4,10 +4,11 @@ from functools import partial
 from typing import Final
 
 from emgd_drivers.api import DeviceLostError
+from emgd_drivers.emg8.exchange import Stall
 from emgd_drivers.emg8.protocol import STATUS, Direction, Request, Setup, Status
 from emgd_drivers.sim.bus.descriptors import DeviceDescription, Endpoint, Interface
 from emgd_drivers.sim.bus.usb_device import RequestRefused, SetupPacket, UsbDevice
-from emgd_drivers.sim.model import Emg8Model, Stall
+from emgd_drivers.sim.model import Emg8Model
 
 VENDOR: Final = 0x1209
 PRODUCT: Final = 0x0001
