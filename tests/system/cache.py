@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 KEEP = 3
-"""Folders of one kind: one is in use, the others spare a rebuild when somebody changes branches to and fro."""
+"""Folders of one kind: one is in use, the others spare a rebuild when somebody goes from branch to branch and back."""
 
 
 def root():

@@ -70,6 +70,12 @@ def install(guest, target):
     """Build the wheel, install it in the guest's root file system, and make a disk of the result."""
     print("building a wheel and installing it for the guest (a minute) ...", flush=True)
     rootfs, stage = guest / "rootfs", target / "stage"
+    theirs = (rootfs / "usr/bin/python3").readlink().name
+    ours = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    if theirs != ours:
+        raise SystemExit(
+            f"the guest has {theirs}, so the wheel must be built by it and not by {ours}; use Debian's own"
+        )
     inside, wheels = rootfs / "opt/emgd", rootfs / "opt/wheels"
     for path in (inside, wheels):
         shutil.rmtree(path, ignore_errors=True)
@@ -114,3 +120,9 @@ def make_disk(stage, target):
         stdout=subprocess.DEVNULL,
     )
     shutil.rmtree(stage)
+
+
+if __name__ == "__main__":
+    import image
+
+    print(installed_disk(image.folder()))

@@ -1,7 +1,7 @@
 """A virtual machine as an object: started, asked to run commands, powered off; bounded in time at every step.
 
-qemu emulates the processor (TCG): hardware virtualisation is not to be had everywhere, and where it is, a nested one may
-hang. So the guest is some five times slower than its host and stalls now and then: nothing about latency can be
+qemu emulates the processor (TCG): hardware virtualisation is not to be had everywhere, and where it is, a nested one
+may hang. So the guest is some ten times slower than its host and stalls now and then: nothing about latency can be
 learnt in it, only order, loss and state.
 """
 
@@ -55,29 +55,33 @@ class Done:
 class Machine:
     """A running guest. Use it as a context manager: it is gone afterwards, whatever happened."""
 
-    def __init__(self, guest, kernel, disks, log, *, usb=(), shell=False):
+    def __init__(self, guest, kernel, disks, log, *, usb=(), console_shell=False):
         """`guest` and `disks` as image.py and software.py make them; `usb` are sockets that speak usbredir."""
         self.log = log
         self._answers = {}
         self._ids = itertools.count(1)
         self._ready = threading.Event()
         self._closing = []
+        self._qemu = self._hearing = self._monitor = None
         # Not below the log: the name of a socket may have 107 characters.
         self._folder = tempfile.TemporaryDirectory(prefix="emgd-vm-")
         self._sockets = {}
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             agent, monitor = self._listen("agent"), self._listen("monitor")
-            command = self._command(guest, kernel, disks, usb, shell=shell)
-            streams = None if shell else subprocess.DEVNULL
+            command = self._command(guest, kernel, disks, usb, console_shell=console_shell)
+            streams = None if console_shell else subprocess.DEVNULL
             with (log.parent / f"{log.stem}.qemu.log").open("w") as errors:
-                self._qemu = subprocess.Popen(command, stdin=streams, stdout=streams, stderr=None if shell else errors)
+                self._qemu = subprocess.Popen(
+                    command, stdin=streams, stdout=streams, stderr=None if console_shell else errors
+                )
             self._agent = self._accept(agent)
             self._monitor = Monitor(self._accept(monitor))
         except BaseException:
             self.close()
             raise
-        threading.Thread(target=self._hear, daemon=True).start()
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        self._hearing.start()
 
     def __enter__(self):
         return self
@@ -141,19 +145,24 @@ class Machine:
 
     def close(self):
         """End it at once; more than once does no harm."""
-        qemu = getattr(self, "_qemu", None)
+        qemu = self._qemu
         if qemu is not None and qemu.poll() is None:
             qemu.kill()
         if qemu is not None:
             qemu.wait()
+        # qemu's end closed the agent's door, which ends the thread.
+        if self._hearing is not None:
+            self._hearing.join(GRACE_S)
+        if self._monitor is not None:
+            self._monitor.close()
         for one in self._closing:
             one.close()
         self._folder.cleanup()
 
     # --- how it is done
 
-    def _command(self, guest, kernel, disks, usb, *, shell):
-        arguments = " ".join([*KERNEL_ARGUMENTS, *([] if shell else [NO_SHELL])])
+    def _command(self, guest, kernel, disks, usb, *, console_shell):
+        arguments = " ".join([*KERNEL_ARGUMENTS, *([] if console_shell else [NO_SHELL])])
         return [
             "qemu-system-x86_64",
             *("-accel", "tcg,thread=multi,tb-size=512", "-machine", "q35", "-cpu", "max"),
@@ -165,7 +174,7 @@ class Machine:
             *itertools.chain.from_iterable(
                 ("-drive", f"file={disk},if=virtio,format=raw,readonly=on") for disk in disks
             ),
-            *("-serial", "mon:stdio" if shell else f"file:{self.log}"),
+            *("-serial", "mon:stdio" if console_shell else f"file:{self.log}"),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
             *("-chardev", f"socket,id=agent,path={self._sockets['agent']}"),
             *("-device", "virtserialport,chardev=agent,name=emgd.agent"),
@@ -229,6 +238,10 @@ class Monitor:
         self._lines = connection.makefile("rb")
         self.events = [json.loads(self._lines.readline())]
         self.ask("qmp_capabilities", {})
+
+    def close(self):
+        """The socket itself belongs to the machine."""
+        self._lines.close()
 
     def ask(self, command, arguments):
         """The result; what happens in between is kept in `events`."""

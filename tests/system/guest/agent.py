@@ -1,8 +1,8 @@
 """The hand of the tests inside the guest: runs what the host asks for and tells what came of it.
 
-A request is one line of JSON on the virtual serial port, `{"id", "command", "timeout_s"}`, and so is the answer, `{"id",
-"status", "output", "errors"}`; status None = it did not end in time. Requests run side by side. The first line, without
-an id, says that the agent is there. Only the standard library: the guest's own Python runs it.
+A request is one line of JSON on the virtual serial port, `{"id", "command", "timeout_s"}`, and so is the answer,
+`{"id", "status", "output", "errors"}`; status None = it did not end in time. Requests run side by side. The first line,
+without an id, says that the agent is there. Only the standard library: the guest's own Python runs it.
 """
 
 import json
