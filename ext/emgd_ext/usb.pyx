@@ -159,7 +159,7 @@ cdef class BulkSource(Source):
         return data[:size] if size > 0 else b""
 
     def stats(self):
-        """What became of the transfers: the `usb` map of `status` (docs/protocol.md)."""
+        """What became of the transfers: the `transport` map of `status` (docs/protocol.md)."""
         counters = dict(self.bulk.counters)
         return {
             "transfers": self.transfers,
