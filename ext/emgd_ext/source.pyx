@@ -5,7 +5,7 @@ Not Python because the sample loop reads without the GIL.
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t
-from posix.unistd cimport close, read
+from posix.unistd cimport close, read as read_fd
 
 
 cdef extern from "<poll.h>" nogil:
@@ -86,8 +86,8 @@ cdef class FdSource(Source):
 cdef class SerialSource(Source):
     """All bytes that a terminal has. Owns `fd` from here on: hand it a duplicate where another owner stays.
 
-    `gather_us`: how long to let bytes gather once there are some. A fast device on a cable without packets would wake the
-    loop for every sample.
+    `gather_us`: how long to let bytes gather once there are some. A fast device on a cable without packets would wake
+    the loop for every sample.
     """
 
     def __cinit__(self, int fd, *, int gather_us=0):
@@ -121,7 +121,7 @@ cdef class SerialSource(Source):
                 gather.tv_nsec = 1000 * <long> self.gather_us
                 nanosleep(&gather, NULL)
             # A terminal that has hung up is always ready, and then has nothing or an error to give.
-            size = read(self.fd, buffer + total, room - total) if waiting.revents & POLLIN else 0
+            size = read_fd(self.fd, buffer + total, room - total) if waiting.revents & POLLIN else 0
             if size > 0:
                 total += size
             elif size < 0 and (errno == EAGAIN or errno == EINTR):
