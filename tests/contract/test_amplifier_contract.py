@@ -2,6 +2,7 @@
 else."""
 
 import json
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -13,12 +14,15 @@ import pytest
 from emgd import filters
 from emgd_drivers.api import ALL_CHANNELS, DeviceLostError, DeviceRefusedError, Mode, RunState, Side
 from emgd_drivers.emg8.api import Emg8Amplifier
+from emgd_drivers.emg8.driver import KIND
 from emgd_drivers.registry import open_amplifier
 from emgd_drivers.sim.cable import InProcessTransport
 from emgd_drivers.sim.faults import FaultPlan
 from emgd_drivers.sim.model import Emg8Model
 from emgd_drivers.sim.pty import PtyDevice
 from emgd_drivers.sim.signal import SyntheticEmg
+from emgd_drivers.usb.finder import find_device
+from emgd_drivers.usb.libusb import find_libusb
 from emgd_ext import ring as planes
 from emgd_ext.clock import ClockModel
 from emgd_ext.loop import SampleLoop
@@ -106,6 +110,14 @@ def replayed(tmp_path):
     return opened(open_amplifier("replay", options))
 
 
+def over_usb(_tmp_path):
+    """The emg8 with serial number $EMGD_USB_SERIAL, set back to what it is after power-up."""
+    serial = os.environ["EMGD_USB_SERIAL"]
+    libusb = find_libusb()
+    find_device(KIND, serial, libusb.backend()).handle.reset()
+    return opened(open_amplifier("emg8", {"serial": serial, "rate_hz": 8000.0, "gain": 1}))
+
+
 WAYS = {
     "in process": in_process,
     "own process": simulated,
@@ -113,6 +125,8 @@ WAYS = {
     "cyton on a pty": cyton,
     "hackeeg on a pty": hackeeg,
 }
+if "EMGD_USB_SERIAL" in os.environ:
+    WAYS["usb"] = over_usb
 
 
 @pytest.fixture(params=WAYS)
