@@ -429,6 +429,7 @@ cdef class SampleLoop:
         self.clock = clock
         self.probe_count = 0
         self.electrode_off[:] = 0
+        self.impedance_on[:] = 0
         self.returning = self.sequence.expected > 0
         self.ended = self.stopping = False
         self.outcome = ""

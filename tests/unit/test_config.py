@@ -2,13 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
 from emgd import config, filters, main
 from emgd.acquisition import channel_specs
 from emgd.config import ConfigError
+
+ROOT = Path(__file__).parents[2]
 
 GOOD = """\
 # a cart

@@ -1,6 +1,7 @@
 """The impedance check on virtual time: what it finds, what disturbs it, and that no test current outlives it."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from electrode_world import DRY, GOOD, IMPEDANCE, LIMIT, RESTING, STEP_MS, STIMU
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import ROOT
 from emgd import impedance
 from emgd.electrode_states import Contact, Window, describe, read
 from emgd.impedance import (
@@ -32,6 +32,8 @@ from emgd_drivers.api import (
     Side,
 )
 from emgd_drivers.sim.electrodes import OFF, Electrode, Pair
+
+ROOT = Path(__file__).parents[2]
 
 
 def last(world):
