@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from emgd import filters
+from emgd_drivers import skeleton
 from emgd_drivers.api import ALL_CHANNELS, DeviceLostError, DeviceRefusedError, Mode, RunState, Side
 from emgd_drivers.emg8.api import Emg8Amplifier
 from emgd_drivers.emg8.driver import KIND
@@ -86,6 +87,13 @@ def cyton(_tmp_path):
     return on_a_pty("cyton", 250)
 
 
+@contextmanager
+def skeleton_driver(_tmp_path):
+    with PtyDevice("cyton") as device, opened(skeleton.open_amplifier({"port": device.path, "serial": "S"})) as world:
+        world.channels, world.rate_hz = 8, 250
+        yield world
+
+
 def hackeeg(_tmp_path):
     return on_a_pty("hackeeg", 8000, rate_hz=8000)
 
@@ -124,6 +132,7 @@ WAYS = {
     "recording": replayed,
     "cyton on a pty": cyton,
     "hackeeg on a pty": hackeeg,
+    "the skeleton": skeleton_driver,
 }
 if "EMGD_USB_SERIAL" in os.environ:
     WAYS["usb"] = over_usb
