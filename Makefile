@@ -9,7 +9,7 @@ SOURCES := setup.py pyproject.toml $(wildcard ext/emgd_ext/*.pyx ext/emgd_ext/*.
 BUILT := $(VENV)/built
 TOOLS := $(VENV)/tools
 
-.PHONY: help run replay test test-sanitized lint soak clean
+.PHONY: help run replay test test-sanitized test-system lint soak clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test: $(TOOLS)  ## all tests (under 4 minutes)
 
 test-sanitized: $(TOOLS)  ## the tests with the compiled modules under sanitizers
 	@scripts/test-sanitized $(PYTHON)
+
+test-system: $(TOOLS)  ## emulated hardware down to the kernel: libusb, and virtual machines (as root; minutes)
+	@scripts/test-system $(PARTS)
 
 lint: $(TOOLS)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .

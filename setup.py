@@ -29,6 +29,7 @@ MODULES: dict[str, list[str]] = {
     "usb": ["bulk.c", "usb_abi.c"],
     "decoder": [],
     "emg8": ["crc.c", "unpack.c"],
+    "fixed": ["count.c", "layout.c"],
     "loop": ["biquad.c", "ring.c", "sequence.c", "unpack.c"],
     "template": [],
     "prefixes": [],

@@ -6,7 +6,19 @@ Pure Python on pyzmq, msgpack and numpy. Begin with docs/quickstart.md.
 from emgd_client.assembler import Tally
 from emgd_client.client import Client, connect
 from emgd_client.errors import ClientError, NoAnswerError, RefusedError, ServiceNotRunningError
-from emgd_client.messages import Block, Channel, Clock, Description, Gap, Mark, Message, State
+from emgd_client.messages import (
+    Block,
+    Channel,
+    Clock,
+    Description,
+    Electrode,
+    ElectrodePair,
+    Gap,
+    Impedance,
+    Mark,
+    Message,
+    State,
+)
 from emgd_client.session import FilterSettings, Pong
 from emgd_wire.codec import WireError
 from emgd_wire.kinds import ErrorCode, Flag, Kind
@@ -18,10 +30,13 @@ __all__ = [
     "ClientError",
     "Clock",
     "Description",
+    "Electrode",
+    "ElectrodePair",
     "ErrorCode",
     "FilterSettings",
     "Flag",
     "Gap",
+    "Impedance",
     "Kind",
     "Mark",
     "Message",

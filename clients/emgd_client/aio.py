@@ -20,7 +20,7 @@ import zmq.asyncio
 from emgd_client.assembler import Tally
 from emgd_client.commands import Command, Connect, Deliver, Door, Exclusive, Operation, Outcome, Receive, Send
 from emgd_client.errors import ClientError
-from emgd_client.messages import Block, Description, Message
+from emgd_client.messages import Block, Description, Impedance, Message
 from emgd_client.session import TIMEOUT_S, FilterSettings, Pong, Session, topics_of
 from emgd_client.sockets import Doors, poll_ms
 
@@ -99,6 +99,20 @@ class AsyncClient:
     ) -> dict[str, Any]:
         """Set the filter of some channels or of all."""
         return await self._run(self._session.set_filter(stream, channels, settings))
+
+    async def start_impedance(self, channels: list[int] | None = None) -> dict[str, Any]:
+        """Begin an impedance check of some channels or of all."""
+        return await self._run(self._session.start_impedance(channels))
+
+    async def stop_impedance(self) -> bool:
+        """Give a running impedance check up; False if none ran."""
+        return await self._run(self._session.stop_impedance())
+
+    def check_impedance(
+        self, channels: list[int] | None = None, *, device: str = "amp0"
+    ) -> AsyncGenerator[Impedance, None]:
+        """Begin an impedance check and follow it to its end."""
+        return self._items(self._session.check_impedance(channels), (f"{device}/impedance",))
 
     def blocks(self, stream: str, *, backfill: bool = True, from_seq: int | None = None) -> AsyncGenerator[Block, None]:
         """The blocks of a stream, in order and none twice, until a recording has ended."""

@@ -19,7 +19,7 @@ import zmq
 from emgd_client.assembler import Tally
 from emgd_client.commands import Command, Connect, Deliver, Door, Exclusive, Operation, Outcome, Receive, Send
 from emgd_client.errors import ClientError
-from emgd_client.messages import Block, Description, Message
+from emgd_client.messages import Block, Description, Impedance, Message
 from emgd_client.session import TIMEOUT_S, FilterSettings, Pong, Session, topics_of
 from emgd_client.sockets import Doors, poll_ms
 
@@ -92,6 +92,25 @@ class Client:
     ) -> dict[str, Any]:
         """Set the filter of some channels (None: of all); returns `from_seq` and the new maps of `channels`."""
         return self._run(self._session.set_filter(stream, channels, settings))
+
+    def start_impedance(self, channels: list[int] | None = None) -> dict[str, Any]:
+        """Begin an impedance check of some channels (None: of all): `check`, its number, `channels`, `ready_ns`.
+
+        What it finds comes as Impedance messages. RefusedError: not_offered, not_streaming, busy, interlock, bad_value.
+        """
+        return self._run(self._session.start_impedance(channels))
+
+    def stop_impedance(self) -> bool:
+        """Give a running impedance check up, whoever began it; False if none ran."""
+        return self._run(self._session.stop_impedance())
+
+    def check_impedance(self, channels: list[int] | None = None, *, device: str = "amp0") -> Iterator[Impedance]:
+        """Begin an impedance check and follow it to its end, some six seconds later.
+
+        The last Impedance has the results, or says why there are none. To leave the iteration does not end the check:
+        `stop_impedance` does.
+        """
+        return self._items(self._session.check_impedance(channels), (f"{device}/impedance",))
 
     def blocks(self, stream: str, *, backfill: bool = True, from_seq: int | None = None) -> Iterator[Block]:
         """The blocks of a stream, in order and none twice, until a recording has ended.

@@ -15,8 +15,11 @@ from emgd_client.messages import (
     Channel,
     Clock,
     Description,
+    Electrode,
+    ElectrodePair,
     Gap,
     HistoryReply,
+    Impedance,
     Mark,
     Message,
     Origin,
@@ -80,8 +83,25 @@ _map = _instance_of(dict, "map")
 _binary = _instance_of(bytes, "binary")
 
 
+def _or_none(check: Check) -> Check:
+    def check_unless_none(value: Any, what: str) -> Any:
+        return None if value is None else check(value, what)
+
+    return check_unless_none
+
+
 def _strings(value: Any, what: str) -> tuple[str, ...]:
     return tuple(_string(item, what) for item in _list(value, what))
+
+
+def _numbers(value: Any, what: str) -> tuple[int, ...]:
+    return tuple(_unsigned(item, what) for item in _list(value, what))
+
+
+def _windows(value: Any, what: str) -> tuple[tuple[str, int, int], ...]:
+    names = (("side", _string), ("seq", _unsigned), ("count", _unsigned))
+    rows = (_row(row, names) for row in _list(value, what))
+    return tuple((row["side"], row["seq"], row["count"]) for row in rows)
 
 
 _HEADER: Final[Mapping[str, Check]] = {
@@ -108,6 +128,35 @@ _CLOCK: Final[Mapping[str, Check]] = {
     "rejected": _unsigned,
 }
 _STATE: Final[Mapping[str, Check]] = {"device": _string, "state": _string, "text": _string}
+_IMPEDANCE: Final[Mapping[str, Check]] = {
+    "check": _unsigned,
+    "state": _string,
+    "side": _or_none(_string),
+    "step": _unsigned,
+    "steps": _unsigned,
+    "attempt": _unsigned,
+    "channels": _numbers,
+    "ready_ns": _or_none(_unsigned),
+    "reason": _or_none(_string),
+    "text": _string,
+    "frequency_hz": _number,
+    "current_na": _number,
+    "windows": _windows,
+}
+_ELECTRODE: Final[Mapping[str, Check]] = {
+    "ohm": _or_none(_number),
+    "sigma_ohm": _or_none(_number),
+    "state": _string,
+}
+_PAIR: Final[Mapping[str, Check]] = {
+    "channel": _unsigned,
+    "label": _string,
+    "e1": _map,
+    "e2": _map,
+    "between_ohm": _or_none(_number),
+    "between_sigma_ohm": _or_none(_number),
+    "bridge": _boolean,
+}
 _CHANNEL: Final[Mapping[str, Check]] = {
     "label": _string,
     "uv_per_count": _number,
@@ -123,6 +172,7 @@ _DESCRIPTION: Final[Mapping[str, Check]] = {
     "serial": _string,
     "firmware": _string,
     "simulated": _boolean,
+    "isolated": _boolean,
     "rate_hz": _rate,
     "speed": _number,
     "dtype": _string,
@@ -216,15 +266,34 @@ def _decode_event(header: dict[str, Any], payload: bytes) -> Message | None:
     if header["dtype"] != DTYPE_EVENT:
         raise _wrong("dtype", header["dtype"], DTYPE_EVENT)
     body = unpack_map(payload, f"payload of {stream}")
-    if kind == Kind.GAP:
-        return Gap(stream, session, **_fields(body, _GAP))
-    if kind == Kind.MARK:
-        return Mark(stream, session, host_time_ns=host_time_ns, **_fields(body, _MARK))
-    if kind == Kind.CLOCK:
-        return Clock(stream, session, host_time_ns=host_time_ns, **_fields(body, _CLOCK))
-    if kind == Kind.STATE:
-        return State(stream, session, seq, **_fields(body, _STATE))
-    return replace(decode_description(body), session=session, oldest=seq)
+    match kind:
+        case Kind.GAP:
+            event: Message = Gap(stream, session, **_fields(body, _GAP))
+        case Kind.MARK:
+            event = Mark(stream, session, host_time_ns=host_time_ns, **_fields(body, _MARK))
+        case Kind.CLOCK:
+            event = Clock(stream, session, host_time_ns=host_time_ns, **_fields(body, _CLOCK))
+        case Kind.STATE:
+            event = State(stream, session, seq, **_fields(body, _STATE))
+        case Kind.IMPEDANCE:
+            span = {"seq": seq, "count": header["count"], "host_time_ns": host_time_ns}
+            event = Impedance(stream, session, **span, **_fields(body, _IMPEDANCE), results=_pairs(body))
+        case _:
+            event = replace(decode_description(body), session=session, oldest=seq)
+    return event
+
+
+def _pairs(body: Mapping[str, Any]) -> tuple[ElectrodePair, ...]:
+    """The results of an impedance check."""
+    if "results" not in body:
+        raise WireError(ErrorCode.MISSING_FIELD, "field results is missing", field="results")
+    found = []
+    for result in _list(body["results"], "results"):
+        pair = _fields(_map(result, "results"), _PAIR)
+        for name in ("e1", "e2"):
+            pair[name] = Electrode(**_fields(pair[name], _ELECTRODE))
+        found.append(ElectrodePair(**pair))
+    return tuple(found)
 
 
 def _decode_channel(body: Mapping[str, Any]) -> Channel:

@@ -117,6 +117,73 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Electrode:
+    """One electrode: |Z| in Ω at the test frequency with its standard uncertainty, None where the channel was
+    saturated; `state` is good, dry, off, bridge or unknown.
+    """
+
+    ohm: float | None
+    sigma_ohm: float | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ElectrodePair:
+    """The electrodes of a channel, which measures E1 minus E2, and what lies between them (Ω)."""
+
+    channel: int
+    label: str
+    e1: Electrode
+    e2: Electrode
+    between_ohm: float | None
+    between_sigma_ohm: float | None
+    bridge: bool
+
+    @property
+    def good(self) -> bool:
+        """Both electrodes are good, and nothing bridges them."""
+        return self.e1.state == self.e2.state == "good" and not self.bridge
+
+
+@dataclass(frozen=True, slots=True)
+class Impedance:
+    """Where an impedance check is, or how it ended: `state` and all else as in docs/protocol.md.
+
+    `seq` and `count` are from the first measured sample to the last. `results` are empty until `state` is done.
+    """
+
+    stream: str
+    session: str
+    seq: int
+    count: int
+    host_time_ns: int
+    check: int
+    state: str
+    side: str | None
+    step: int
+    steps: int
+    attempt: int
+    channels: tuple[int, ...]
+    ready_ns: int | None
+    reason: str | None
+    text: str
+    frequency_hz: float
+    current_na: float
+    windows: tuple[tuple[str, int, int], ...]
+    results: tuple[ElectrodePair, ...]
+
+    @property
+    def over(self) -> bool:
+        """The check has come to its end, good or bad."""
+        return self.state in ("done", "aborted")
+
+    @property
+    def all_good(self) -> bool:
+        """Every electrode that was asked for was measured and found good."""
+        return self.state == "done" and all(pair.good for pair in self.results)
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """One channel of a stream; `filter` is the map of the protocol for `filtered` streams, else None."""
 
@@ -132,6 +199,7 @@ class Channel:
 class Description:
     """What a stream is, and `notes` that a user of the samples should know.
 
+    `isolated`: a stimulator may be used beside this device.
     `session` and `oldest`, the oldest sample in the history, are None where the list of streams was asked for.
     """
 
@@ -142,6 +210,7 @@ class Description:
     serial: str
     firmware: str
     simulated: bool
+    isolated: bool
     rate_hz: float
     speed: float
     dtype: str
@@ -160,7 +229,7 @@ class Description:
         return np.array([channel.uv_per_count for channel in self.channels])
 
 
-Message: TypeAlias = Block | Gap | Mark | Clock | State | Description
+Message: TypeAlias = Block | Gap | Mark | Clock | State | Impedance | Description
 
 
 @dataclass(frozen=True, slots=True, eq=False)

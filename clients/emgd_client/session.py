@@ -14,7 +14,7 @@ from emgd_client.assembler import Assembler, Output, Tally
 from emgd_client.commands import Connect, Deliver, Door, Exclusive, Operation, Outcome, Receive, Send
 from emgd_client.decoding import decode, decode_description, decode_history
 from emgd_client.errors import ClientError, NoAnswerError, RefusedError, ServiceNotRunningError
-from emgd_client.messages import NS_PER_S, Block, Description, Gap, Message, State
+from emgd_client.messages import NS_PER_S, Block, Description, Gap, Impedance, Message, State
 from emgd_wire.codec import WireError, decode_reply, encode_request, unpack_reply
 from emgd_wire.kinds import REPORT_INTERVAL_S, ErrorCode
 from emgd_wire.paths import CONTROL_SOCKET
@@ -24,6 +24,9 @@ TIMEOUT_S: Final = 2.0
 
 BYE_TIMEOUT_S: Final = 0.2
 """Longest wait when leaving: a service that is gone already must not hold up the end of the program."""
+
+CHECK_SILENCE_S: Final = 30.0
+"""Longest time without a word of a running impedance check: far more than any of its steps takes."""
 
 _QUIET_STATES: Final = frozenset({"silent", "lost", "stopped"})
 """States after which no block may come for long: what is missing is fetched at once."""
@@ -168,6 +171,40 @@ class Session:
             if outcome.now_ns >= sign_due_ns:
                 yield from self._post("ping", {})
                 sign_due_ns = outcome.now_ns + round(REPORT_INTERVAL_S * NS_PER_S)
+
+    def start_impedance(self, channels: list[int] | None) -> Operation[dict[str, Any]]:
+        """Begin an impedance check."""
+        return (yield from self.call("impedance", {} if channels is None else {"channels": channels}))
+
+    def stop_impedance(self) -> Operation[bool]:
+        """Give a running impedance check up; whether there was one."""
+        result = yield from self.call("impedance", {"action": "stop"})
+        return bool(result["accepted"])
+
+    def check_impedance(self, channels: list[int] | None) -> Operation[None]:
+        """Begin an impedance check and deliver what is told of it, to its end."""
+        # The greeting shows that the subscription is in force, so that nothing is missed. Where there is none, the
+        # request is refused.
+        outcome: Outcome = yield Receive(Door.STREAM, self._timeout_s)
+        begun = yield from self.start_impedance(channels)
+        deadline_ns = outcome.now_ns + round(CHECK_SILENCE_S * NS_PER_S)
+        last: Impedance | None = None
+        while outcome.now_ns < deadline_ns:
+            outcome = yield Receive(Door.STREAM, REPORT_INTERVAL_S)
+            message = decode(outcome.frames) if outcome.done else None
+            if not isinstance(message, Impedance):
+                continue
+            if message.session not in self._greeted:
+                raise ClientError("the service was started anew during the impedance check: ask for another one")
+            # Whoever subscribes makes the service say its last word again, to all.
+            if message.check != begun["check"] or message == last:
+                continue
+            last = message
+            yield Deliver(message)
+            deadline_ns = outcome.now_ns + round(CHECK_SILENCE_S * NS_PER_S)
+            if message.over:
+                return
+        raise ClientError(f"nothing was heard of impedance check {begun['check']} any more: see `journalctl -u emgd`")
 
     def _fetch(self, assembler: Assembler) -> Operation[list[Output]]:
         """Answer the assembler's history request.

@@ -13,16 +13,18 @@ class Kind(StrEnum):
     GAP = "gap"
     CLOCK = "clock"
     STATE = "state"
+    IMPEDANCE = "impedance"
     DESCRIPTION = "description"
 
 
 class Flag(IntFlag):
-    """Bits of a block's `flags`; the first three also appear per channel in `channel_flags`."""
+    """Bits of a block's `flags`; all but GAP_BEFORE also appear per channel in `channel_flags`."""
 
     SATURATED = 1
     ELECTRODE_OFF = 2
     SETTLING = 4
     GAP_BEFORE = 8
+    IMPEDANCE = 16
 
 
 class ErrorCode(StrEnum):
@@ -37,14 +39,21 @@ class ErrorCode(StrEnum):
     UNKNOWN_STREAM = "unknown_stream"
     NOT_IN_HISTORY = "not_in_history"
     TOO_MANY_CLIENTS = "too_many_clients"
+    NOT_OFFERED = "not_offered"
+    NOT_STREAMING = "not_streaming"
+    BUSY = "busy"
+    INTERLOCK = "interlock"
     INTERNAL = "internal"
 
 
 CAUSES: Final = ("lost", "corrupt", "truncated", "overflow", "device_lost")
 """Causes of a gap; position = bit in the data plane's cause sets (emgd_ext/frame.h)."""
 
-MARK_CODES: Final = ("unknown", "trigger", "stimulus", "footswitch", "electrode")
+MARK_CODES: Final = ("unknown", "trigger", "stimulus", "footswitch", "electrode", "impedance")
 """Mark codes; position = code on the device's wire (docs/devices/emg8.md)."""
+
+ALL_CHANNELS: Final = 0xFFFF
+"""`channel` of an impedance mark that holds for every channel."""
 
 DATA_KINDS: Final = (Kind.RAW, Kind.FILTERED)
 """Kinds whose payload is samples."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from emgd import filters
 from emgd.config import Config, FilterRule
-from emgd_drivers.api import Amplifier, DeviceError
+from emgd_drivers.api import Amplifier, DeviceError, Side
 from emgd_ext.clock import ClockModel
 from emgd_ext.loop import SampleLoop
 from emgd_ext.ring import Ring
@@ -21,7 +21,7 @@ log = logging.getLogger("emgd.acquisition")
 STREAMS: Final = {Kind.RAW: ("<i4", "count"), Kind.FILTERED: ("<f4", "uV")}
 """Data streams of an amplifier: dtype and unit."""
 
-RAW_FLAGS: Final = Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE
+RAW_FLAGS: Final = Flag.SATURATED | Flag.ELECTRODE_OFF | Flag.GAP_BEFORE | Flag.IMPEDANCE
 FLAG_MASKS: Final = {Kind.RAW: int(RAW_FLAGS), Kind.FILTERED: int(RAW_FLAGS | Flag.SETTLING)}
 """Flags that concern a stream: raw counts do not settle."""
 
@@ -157,6 +157,10 @@ class Acquisition:
         probe = self.amplifier.probe_clock()
         self.loop.probe(probe.before_ns, probe.tick, probe.after_ns)
 
+    def set_impedance_test(self, channel: int | None, sides: Side) -> None:
+        """Send the test current through electrodes; of the amplifier as it is connected now."""
+        self.amplifier.set_impedance_test(channel, sides)
+
     # --- filters
 
     def set_filter(self, channels: Sequence[int] | None, spec: filters.FilterSpec) -> int | None:
@@ -203,6 +207,7 @@ class Acquisition:
             "serial": self.info.serial,
             "firmware": self.info.firmware,
             "simulated": self.info.simulated,
+            "isolated": self.info.isolated,
             "rate_hz": self.info.rate_hz,
             "speed": self.info.speed,
             "notes": list(self.info.notes),

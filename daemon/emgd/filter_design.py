@@ -15,8 +15,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-TIMEOUT_S: Final = 30.0
-"""Importing SciPy takes most of a second, on a stalled machine several."""
+TIMEOUT_S: Final = 180.0
+"""Importing SciPy takes most of a second, on a stalled machine several; on an emulated processor 15 s when it is alone
+and more than 30 s beside other work. Nobody waits for this but a process that hangs."""
 
 Floats = npt.NDArray[np.float64]
 

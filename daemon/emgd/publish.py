@@ -96,10 +96,10 @@ class Publishing:
         """The publish thread lives."""
         return self._thread.is_alive()
 
-    def post(self, kind: Kind, payload: dict[str, Any], seq: int, host_time_ns: int) -> None:
-        """Publish an event that is kept for newcomers (clock, state)."""
+    def post(self, kind: Kind, payload: dict[str, Any], seq: int, host_time_ns: int, *, count: int = 0) -> None:
+        """Publish an event that is kept for newcomers (clock, state, impedance)."""
         stream = f"{self.device}/{kind}"
-        header = templates.posted_header(kind, self.session, stream, seq, host_time_ns)
+        header = templates.posted_header(kind, self.session, stream, seq, host_time_ns, count)
         self._publisher.post(stream.encode(), header, codec.pack(payload), keep=True)
 
     def describe(self, description: dict[str, Any], seq: int, host_time_ns: int) -> None:

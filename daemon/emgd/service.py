@@ -16,9 +16,11 @@ import zmq
 from emgd.acquisition import STREAMS, Acquisition
 from emgd.clients import Clients
 from emgd.config import Config
-from emgd.connection import Connection, Event, State
+from emgd.connection import LIVE, Connection, Event, State
 from emgd.control import Control
+from emgd.electrodes import Electrodes
 from emgd.hotplug import Hotplug
+from emgd.impedance import Reason
 from emgd.publish import Publishing
 from emgd.supervisor import Supervisor
 from emgd.verbs import Verbs
@@ -51,6 +53,7 @@ class Service:
         self.started_ns = time.monotonic_ns()
         self.clients = Clients()
         self.acquisition: Acquisition | None = None
+        self.electrodes: Electrodes | None = None
         self.connection = Connection(config.driver, config.device, self._tell)
         self._undo = ExitStack()
         self._realtime_offset_ns = time.time_ns() - time.monotonic_ns()
@@ -97,12 +100,13 @@ class Service:
 
     def close(self) -> None:
         """Undo everything, last built first."""
+        self.supervisor.stop_check(Reason.SERVICE, "the service is ending", time.monotonic_ns())
         self.connection.fire(Event.CLOSED, "the service is ending")
         self._undo.close()
 
     # --- what the supervisor needs
 
-    def _adopt(self, amplifier: Amplifier) -> Acquisition:
+    def _adopt(self, amplifier: Amplifier) -> tuple[Acquisition, Electrodes]:
         """The first time that the device is there: make its path to the ring, and publish it."""
         try:
             acquisition = Acquisition(DEVICE, amplifier, self.config)
@@ -110,8 +114,10 @@ class Service:
             raise DeviceError(f"{amplifier.info.serial}: {error}") from None
         self.publishing.attach(acquisition, self.config.stream["queue_s"])
         self.acquisition = acquisition
+        self.electrodes = Electrodes(acquisition, self.publishing, no_stimulator)
+        self.electrodes.introduce(time.monotonic_ns())
         self.describe_streams()
-        return acquisition
+        return acquisition, self.electrodes
 
     def _slept(self, slept_ns: int) -> None:
         """UTC went on while the machine slept, host time did not."""
@@ -126,6 +132,8 @@ class Service:
         """Log a new state of the connection, and publish it."""
         level = logging.WARNING if state in (State.LOST, State.SILENT, State.DENIED) else logging.INFO
         log.log(level, "%s: %s: %s", DEVICE, state, text)
+        if state not in LIVE and self.electrodes:
+            self.electrodes.lose(text, time.monotonic_ns())
         seq = self.acquisition.loop.next_seq if self.acquisition else 0
         self.publishing.post(
             Kind.STATE, {"device": DEVICE, "state": state.value, "text": text}, seq, time.monotonic_ns()
@@ -144,6 +152,14 @@ class Service:
                 description = acquisition.describe(kind, self._realtime_offset_ns)
                 self.publishing.describe(description, acquisition.oldest(), time.monotonic_ns())
 
+    def start_check(self, channels: list[int] | None, now_ns: int) -> dict[str, Any]:
+        """Begin an impedance check. NotStreamingError, BusyError, InterlockError."""
+        return self.supervisor.start_check(channels, now_ns)
+
+    def stop_check(self, now_ns: int) -> bool:
+        """Give the impedance check up for a client; False when none runs."""
+        return self.supervisor.stop_check(Reason.CLIENT, "a client asked for it", now_ns)
+
     def device_map(self) -> dict[str, Any]:
         """The `device` map of `status`; what only the device knows is None until it was there."""
         info = self.acquisition.info if self.acquisition else None
@@ -153,6 +169,7 @@ class Service:
             "serial": info.serial if info else self.config.device.get("serial"),
             "firmware": info.firmware if info else None,
             "simulated": info.simulated if info else None,
+            "isolated": info.isolated if info else None,
             "state": self.connection.state.value,
             "text": self.connection.text,
             "rate_hz": info.rate_hz if info else None,
@@ -163,6 +180,11 @@ class Service:
     def control_map(self) -> dict[str, Any]:
         """The `control` map of `status`."""
         return {"requests": self.control.requests, "errors": dict(self.control.errors)}
+
+
+def no_stimulator() -> str | None:
+    """What forbids a test current through electrodes: nothing, as long as this service drives no stimulator."""
+    return None
 
 
 def take_directory(directory: Path, undo: ExitStack) -> None:

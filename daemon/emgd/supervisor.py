@@ -8,7 +8,7 @@ sample loop.
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,9 @@ import zmq
 from emgd.acquisition import Acquisition
 from emgd.connection import LIVE, Connection, Event, State
 from emgd.control import Control
+from emgd.electrodes import Electrodes
 from emgd.hotplug import Hotplug
+from emgd.impedance import NotStreamingError, Reason
 from emgd.publish import Publishing
 from emgd_drivers.api import Amplifier, DeviceError, DeviceLostError, DeviceStatus, RunState
 from emgd_wire.kinds import Kind
@@ -29,6 +31,12 @@ PROBE_S: Final = 0.25
 
 WAIT_S: Final = 0.1
 """How often to look for the first subscriber, and whether it is time to look for the device."""
+
+CHECK_S: Final = 0.02
+"""How soon a running impedance check sees what is in the stream: a stimulus must end the test current at once."""
+
+IDLE_S: Final = 1.0
+"""Without a check there is nothing to see."""
 
 CLOCK_S: Final = 1.0
 STATUS_S: Final = 0.5
@@ -63,8 +71,8 @@ class Timer:
 class Supervisor:
     """Poll loop over control socket, udev's news, timers and the stop request.
 
-    `adopt` makes the acquisition of a device that was opened for the first time and publishes it; `describe` publishes
-    the descriptions of its streams (again) after the machine slept for so many ns.
+    `adopt` makes the acquisition of a device that was opened for the first time, and the check of its electrodes, and
+    publishes them; `describe` publishes the descriptions of its streams (again) after the machine slept for so many ns.
     """
 
     def __init__(
@@ -73,7 +81,7 @@ class Supervisor:
         hotplug: Hotplug,
         publishing: Publishing,
         control: Control,
-        adopt: Callable[[Amplifier], Acquisition],
+        adopt: Callable[[Amplifier], tuple[Acquisition, Electrodes]],
         describe: Callable[[int], None],
         *,
         wait: bool,
@@ -86,6 +94,8 @@ class Supervisor:
         self._describe = describe
         self._wait = wait
         self._acquisition: Acquisition | None = None
+        self._electrodes: Electrodes | None = None
+        self._checking = Timer(IDLE_S, self._step_check)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._last_status: DeviceStatus | None = None
@@ -100,6 +110,7 @@ class Supervisor:
             Timer(CLOCK_S, self._publish_clock),
             Timer(STATUS_S, self._watch),
             Timer(KEEP_ALIVE_S, self._keep_alive),
+            self._checking,
         ]
 
     def request_stop(self, *_signal: Any) -> None:
@@ -135,7 +146,7 @@ class Supervisor:
         amplifier = self._connection.open()
         try:
             if self._acquisition is None:
-                self._acquisition = self._adopt(amplifier)
+                self._acquisition, self._electrodes = self._adopt(amplifier)
                 self._connection.serial = amplifier.info.serial
                 self._connection.fire(Event.FOUND, f"{amplifier.info.serial} waits for the first subscriber")
                 if not self._wait:
@@ -204,6 +215,31 @@ class Supervisor:
             self._slept_ns += slept_ns
             if self._connection.state in LIVE:
                 self._lose(f"the machine slept for {slept_ns / 1e9:.1f} s")
+
+    # --- impedance check
+
+    def start_check(self, channels: Sequence[int] | None, now_ns: int) -> dict[str, Any]:
+        """Begin an impedance check; the test current flows a moment later.
+
+        NotStreamingError, BusyError, InterlockError.
+        """
+        if not self._live or not self._electrodes:
+            raise NotStreamingError(f"the device does not stream: {self._connection.text}")
+        started = self._electrodes.start(channels, now_ns)
+        self._checking.period_s, self._checking.due_ns = CHECK_S, 0
+        return started
+
+    def stop_check(self, reason: Reason, text: str, now_ns: int) -> bool:
+        """Give an impedance check up; False when none ran. The test current is off when this returns or soon after."""
+        stopped = self._electrodes is not None and self._electrodes.stop(reason, text, now_ns)
+        if stopped:
+            self._step_check(now_ns)
+        return stopped
+
+    def _step_check(self, now_ns: int) -> None:
+        if (electrodes := self._electrodes) and self._acquisition:
+            self._ask(self._acquisition, lambda: electrodes.step(now_ns))
+            self._checking.period_s = CHECK_S if electrodes.busy else IDLE_S
 
     # --- timers
 

@@ -107,8 +107,8 @@ def mark_payloads() -> list[Template]:
     return payloads
 
 
-def posted_header(kind: Kind, session: str, stream: str, seq: int, host_time_ns: int) -> bytes:
-    """Header of a message that Python packs whole: clock, state, description."""
+def posted_header(kind: Kind, session: str, stream: str, seq: int, host_time_ns: int, count: int = 0) -> bytes:
+    """Header of a message that Python packs whole: clock, state, impedance, description."""
     header: bytes = msgpack.packb(
         {
             "v": PROTOCOL,
@@ -116,7 +116,7 @@ def posted_header(kind: Kind, session: str, stream: str, seq: int, host_time_ns:
             "session": session,
             "stream": stream,
             "seq": seq,
-            "count": 0,
+            "count": count,
             "channels": 0,
             "dtype": DTYPE_EVENT,
             "host_time_ns": host_time_ns,

@@ -11,6 +11,8 @@ from typing import Any, Final, Protocol
 from emgd import filters, history
 from emgd.acquisition import FLAG_MASKS, STREAMS, Acquisition
 from emgd.clients import Clients, Progress, TooManyClientsError
+from emgd.electrodes import Electrodes
+from emgd.impedance import BusyError, InterlockError, NotStreamingError
 from emgd.publish import PLANES, Publishing
 from emgd_drivers.fields import Field, FieldError, Problem, Required
 from emgd_wire.codec import WireError
@@ -54,6 +56,7 @@ class Service(Protocol):
     acquisition: Acquisition | None
     publishing: Publishing
     clients: Clients
+    electrodes: Electrodes | None
 
     def device_map(self) -> dict[str, Any]:
         """The `device` map of `status`."""
@@ -66,6 +69,12 @@ class Service(Protocol):
 
     def describe_streams(self) -> None:
         """Publish the descriptions anew."""
+
+    def start_check(self, channels: list[int] | None, now_ns: int) -> dict[str, Any]:
+        """Begin an impedance check. NotStreamingError, BusyError, InterlockError."""
+
+    def stop_check(self, now_ns: int) -> bool:
+        """Give the impedance check up for a client; False when none runs."""
 
 
 _STREAM: Final = Field("stream", str, "stream id, such as amp0/raw", least=1, most=NAME_MOST)
@@ -117,6 +126,14 @@ class Verbs:
                     *filters.FIELDS,
                 ),
                 self.filter,
+            ),
+            "impedance": Verb(
+                "check the electrodes: a small test current flows through them for some seconds",
+                (
+                    Field("action", str, "what to do", "start", choices=("start", "stop")),
+                    Field("channels", list, "channel numbers; default: all", None, 1, 1024, items=int),
+                ),
+                self.impedance,
             ),
             "bye": Verb("forget my name", (), self.bye),
         }
@@ -175,6 +192,7 @@ class Verbs:
                 "wire": stats[0] if stats else None,
                 "transport": acquisition.transport() if acquisition else None,
                 "clock": acquisition.clock.snapshot(time.monotonic_ns()) if acquisition else None,
+                "impedance": service.electrodes.as_map() if service.electrodes else None,
                 "publisher": service.publishing.stats(),
                 "clients": service.clients.as_list(caller.now_ns, heads),
                 "control": service.control_map(),
@@ -220,16 +238,35 @@ class Verbs:
         acquisition, kind = self._stream(args["stream"])
         if kind is not Kind.FILTERED:
             raise FieldError(Problem.BAD, "stream", f"{args['stream']} is not filtered", f"{acquisition.name}/filtered")
-        count = acquisition.info.channel_count
-        for channel in args["channels"] or ():
-            if not 0 <= channel < count:
-                raise FieldError(Problem.BAD, "channels", f"there is no channel {channel}", f"0 to {count - 1}")
+        check_channels(acquisition, args["channels"])
         wanted = {field.name: args[field.name] for field in filters.FIELDS}
         if all(value is None for value in wanted.values()):
             raise FieldError(Problem.MISSING, "preset", "which filter?", "preset, or numbers such as high_pass_hz")
         from_seq = acquisition.set_filter(args["channels"], filters.spec_from(wanted))
         self._service.describe_streams()
         return Answer({"from_seq": from_seq, "channels": [designed.as_map() for designed in acquisition.designed]})
+
+    # --- electrodes
+
+    def impedance(self, caller: Caller, args: dict[str, Any]) -> Answer:
+        """Begin an impedance check, or give it up."""
+        service = self._service
+        acquisition, electrodes = service.acquisition, service.electrodes
+        if acquisition is None or electrodes is None:
+            raise WireError(ErrorCode.NOT_STREAMING, "the device was not there yet", allowed="while the device streams")
+        if electrodes.test is None:
+            raise WireError(ErrorCode.NOT_OFFERED, f"{acquisition.info.serial} has no impedance test", field="verb")
+        if args["action"] == "stop":
+            return Answer({"accepted": service.stop_check(caller.now_ns)})
+        check_channels(acquisition, args["channels"])
+        try:
+            return Answer(service.start_check(args["channels"], caller.now_ns))
+        except NotStreamingError as error:
+            raise WireError(ErrorCode.NOT_STREAMING, str(error), allowed="while the device streams") from None
+        except BusyError as error:
+            raise WireError(ErrorCode.BUSY, str(error), allowed="wait for its end, or action stop") from None
+        except InterlockError as error:
+            raise WireError(ErrorCode.INTERLOCK, str(error), allowed="never beside a stimulus") from None
 
     # --- about the caller
 
@@ -276,6 +313,14 @@ class Verbs:
                 allowed=", ".join(streams) or "none before the device was there",
             )
         return acquisition, streams[stream]
+
+
+def check_channels(acquisition: Acquisition, channels: list[int] | None) -> None:
+    """FieldError when one of them is not there."""
+    count = acquisition.info.channel_count
+    for channel in channels or ():
+        if not 0 <= channel < count:
+            raise FieldError(Problem.BAD, "channels", f"there is no channel {channel}", f"0 to {count - 1}")
 
 
 def _rss_bytes() -> int:

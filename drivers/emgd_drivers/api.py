@@ -8,7 +8,7 @@ while the slow calls here (probe, status, keep-alive) go on from the supervising
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Protocol
+from typing import Final, Protocol
 
 from emgd_ext.decoder import Decoder
 from emgd_ext.source import Source
@@ -60,15 +60,22 @@ class Side(IntFlag):
     BOTH = 3
 
 
+ALL_CHANNELS: Final = 0xFFFF
+"""Channel of an impedance mark that holds for every channel."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImpedanceTest:
     """What an amplifier sends through electrodes to measure them: a sine of `current_na` (peak) at `frequency_hz`.
 
-    Through one side it returns by the reference; through both it goes in at E1 and out at E2.
+    Through one side it returns by the reference; through both it goes in at E1 and out at E2. Frequency and sample rate
+    come from one clock. `has_marks`: each `set_impedance_test` is answered in the stream by marks of code 5 (channel,
+    or ALL_CHANNELS; value = sides) at the first sample to which it applies; otherwise the host can only wait a while.
     """
 
     frequency_hz: float
     current_na: float
+    has_marks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +210,8 @@ class Amplifier(ABC):
 
     def set_impedance_test(self, channel: int | None, sides: Side) -> None:
         """Send the test current through electrodes of one channel (None: all), also while streaming; NONE ends it.
+
+        It ends by itself with the stream. What other channels carry stays as it is.
 
         DeviceRefusedError where `info.impedance` is None.
         """

@@ -21,6 +21,8 @@ DRIVERS: Final[dict[str, str]] = {
     "sim": "emgd_drivers.sim.driver",
     "replay": "emgd_drivers.replay.driver",
     "emg8": "emgd_drivers.emg8.driver",
+    "cyton": "emgd_drivers.cyton.driver",
+    "hackeeg": "emgd_drivers.hackeeg.driver",
 }
 """Name in the configuration -> module, of the drivers that come with emgd."""
 

@@ -16,7 +16,10 @@ cdef extern from "frame.h" nogil:
     enum:
         EMGD_MARK_UNKNOWN
         EMGD_MARK_ELECTRODE
+        EMGD_MARK_IMPEDANCE
         EMGD_MARK_CODES
+    enum:
+        EMGD_MARK_ALL_CHANNELS
 
     ctypedef struct emgd_mark:
         uint64_t seq
@@ -33,6 +36,7 @@ cdef extern from "frame.h" nogil:
         uint32_t count
         uint64_t first
         uint64_t tick
+        int64_t host_ns
         uint32_t mark_count
         const uint8_t* samples
         const uint8_t* marks

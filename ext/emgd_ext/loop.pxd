@@ -90,6 +90,9 @@ cdef class SampleLoop:
     cdef uint32_t[::1] hit
     cdef uint8_t[::1] electrode_off
     cdef uint8_t[::1] electrode_seen
+    cdef uint8_t[::1] impedance_on      # by the device's marks
+    cdef uint8_t[::1] impedance_told    # by the host, for a device that sends no marks
+    cdef uint8_t[::1] impedance_seen
     cdef uint8_t[::1] channel_flags
     cdef uint64_t[::1] settle_until
     cdef uint64_t[::1] cause_samples
@@ -110,6 +113,7 @@ cdef class SampleLoop:
     cdef void take_marks(self, const emgd_frame* frame, uint32_t skip) noexcept nogil
     cdef void take_rows(self, const emgd_frame* frame, uint32_t skip) noexcept nogil
     cdef void apply_electrodes(self, const emgd_frame* frame, uint64_t seq, uint32_t rows) noexcept nogil
+    cdef void apply_impedance(self, const emgd_mark* mark) noexcept nogil
     cdef void open_block(self, uint64_t seq) noexcept nogil
     cdef void swap_filter(self, uint64_t seq) noexcept nogil
     cdef void prime(self, const int32_t* row, uint64_t seq) noexcept nogil

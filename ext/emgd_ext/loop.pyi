@@ -1,5 +1,7 @@
 """The sample loop: bytes from the device to samples in the ring."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
@@ -47,6 +49,8 @@ class SampleLoop:
         """Hand a clock probe to the loop; False when the mailbox is full."""
     def set_filter(self, cascade: Cascade) -> None:
         """Filter from the next block on."""
+    def flag_impedance(self, channels: Iterable[int], on: bool) -> None:
+        """Flag these channels from the present block on, or no longer; for a device that does not mark its test."""
     @property
     def filter_pending(self) -> bool:
         """A new filter waits for the next block."""

@@ -19,7 +19,9 @@ from emgd_ext.decoder cimport (
     EMGD_FRAME_CORRUPT,
     EMGD_FRAME_GOOD,
     EMGD_FRAME_TRUNCATED,
+    EMGD_MARK_ALL_CHANNELS,
     EMGD_MARK_ELECTRODE,
+    EMGD_MARK_IMPEDANCE,
     Decoder,
     emgd_frame,
     emgd_mark,
@@ -60,6 +62,7 @@ cdef enum:
     FLAG_ELECTRODE_OFF = 2
     FLAG_SETTLING = 4
     FLAG_GAP_BEFORE = 8
+    FLAG_IMPEDANCE = 16
 
 cdef int READ_TIMEOUT_MS = 50   # how soon a stop is noticed while the device is silent
 cdef int MAILBOX_PROBES = 16
@@ -98,6 +101,9 @@ cdef class SampleLoop:
         self.hit = np.zeros(self.channels, np.uint32)
         self.electrode_off = np.zeros(self.channels, np.uint8)
         self.electrode_seen = np.zeros(self.channels, np.uint8)
+        self.impedance_on = np.zeros(self.channels, np.uint8)
+        self.impedance_told = np.zeros(self.channels, np.uint8)
+        self.impedance_seen = np.zeros(self.channels, np.uint8)
         self.channel_flags = np.zeros(self.channels, np.uint8)
         self.settle_until = np.zeros(self.channels, np.uint64)
         self.cause_samples = np.zeros(CAUSE_COUNT, np.uint64)
@@ -160,7 +166,7 @@ cdef class SampleLoop:
         self.edge_seq = frame.first
         self.edge_tick = frame.tick
         if frame.status == EMGD_FRAME_GOOD and frame.count > 0:
-            self.clock.arrival(self.tick_of(frame.first + frame.count - 1), host_ns)
+            self.clock.arrival(self.tick_of(frame.first + frame.count - 1), frame.host_ns if frame.host_ns else host_ns)
         self.conclude(&verdict)
         if frame.status == EMGD_FRAME_GOOD:
             self.take_marks(frame, verdict.skip)
@@ -175,7 +181,8 @@ cdef class SampleLoop:
         cdef double sample_ns = self.ticks_per_sample * self.clock.ns_per_tick
         cdef uint64_t first_tick = frame.tick - <uint64_t> <int64_t> (<double> frame.first * self.ticks_per_sample)
         cdef uint64_t newest = frame.first + frame.count - (frame.count > 0)
-        self.clock.arrival(first_tick + <uint64_t> <int64_t> (<double> newest * self.ticks_per_sample), host_ns)
+        cdef uint64_t newest_tick = first_tick + <uint64_t> <int64_t> (<double> newest * self.ticks_per_sample)
+        self.clock.arrival(newest_tick, frame.host_ns if frame.host_ns else host_ns)
         cdef int64_t away_ns = <int64_t> self.clock.stamp(first_tick) - self.away_from_ns + self.slept_ns
         gap.seq = self.sequence.expected
         gap.count = max(0, llround(<double> away_ns / sample_ns))
@@ -256,6 +263,19 @@ cdef class SampleLoop:
             if mark.code == EMGD_MARK_ELECTRODE and seq <= mark.seq < seq + rows and mark.channel < self.channels:
                 self.electrode_off[mark.channel] = mark.value != 0
                 self.electrode_seen[mark.channel] |= mark.value != 0
+            elif mark.code == EMGD_MARK_IMPEDANCE and seq <= mark.seq < seq + rows:
+                self.apply_impedance(&mark)
+
+    cdef void apply_impedance(self, const emgd_mark* mark) noexcept nogil:
+        """From this sample on a test current flows, or none; the filters feel either as a step."""
+        cdef int c
+        cdef uint8_t on = mark.value != 0
+        for c in range(self.channels):
+            if mark.channel == EMGD_MARK_ALL_CHANNELS or mark.channel == c:
+                self.impedance_on[c] = on
+                self.impedance_seen[c] = on | (self.impedance_seen[c] if mark.seq > self.block.seq else 0)
+                if self.cascade.settle[c]:
+                    self.settle_until[c] = max(self.settle_until[c], mark.seq + self.cascade.settle[c])
 
     # --- samples and blocks
 
@@ -302,6 +322,7 @@ cdef class SampleLoop:
         for c in range(self.channels):
             self.hit[c] = 0
             self.electrode_seen[c] = self.electrode_off[c]
+            self.impedance_seen[c] = self.impedance_on[c] | self.impedance_told[c]
         if self.cascade_wanted is not NULL:
             self.swap_filter(seq)
 
@@ -323,6 +344,10 @@ cdef class SampleLoop:
             flags = FLAG_SATURATED if self.hit[c] else 0
             if self.electrode_seen[c]:
                 flags |= FLAG_ELECTRODE_OFF
+            if self.impedance_seen[c] or self.impedance_told[c]:
+                flags |= FLAG_IMPEDANCE
+            if self.impedance_told[c] and self.cascade.settle[c]:
+                self.settle_until[c] = self.block.seq + self.block.count + self.cascade.settle[c]
             if self.settle_until[c] > self.block.seq:
                 flags |= FLAG_SETTLING
             self.channel_flags[c] = flags
@@ -433,6 +458,16 @@ cdef class SampleLoop:
         self.cascades = [owner for owner in self.cascades if (<Cascade> owner).handle == self.cascade] + [cascade]
         self.cascade_wanted = cascade.handle
         pthread_mutex_unlock(&self.mailbox)
+
+    def flag_impedance(self, channels, bint on):
+        """Flag these channels from the present block on, or no longer: the host's own word on the test current, for a
+        device that does not mark it. From any thread.
+        """
+        cdef int c
+        for c in channels:
+            if not 0 <= c < self.channels:
+                raise ValueError(f"there is no channel {c}; the loop has 0 to {self.channels - 1}")
+            self.impedance_told[c] = on
 
     @property
     def filter_pending(self):

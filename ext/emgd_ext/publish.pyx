@@ -63,7 +63,7 @@ cdef enum:
     MAX_STREAMS = 4
     MAX_KEPT = 32
     CAUSE_SETS = 32
-    MARK_CODES = 5
+    MARK_CODES = 6
     FLAG_SETTLING = 4
 
 cdef int WAKE_MS = 100          # how soon a stop is noticed without any news

@@ -14,3 +14,8 @@ cdef class Source:
 
 cdef class FdSource(Source):
     cdef int fd
+
+
+cdef class SerialSource(Source):
+    cdef int fd
+    cdef int gather_us

@@ -12,3 +12,10 @@ class FdSource(Source):
     """Transfers from a file descriptor that keeps their bounds (a SOCK_SEQPACKET socket). Owns `fd` from here on."""
 
     def __init__(self, fd: int) -> None: ...
+
+class SerialSource(Source):
+    """All bytes that a terminal has. Owns `fd` from here on; `gather_us`: how long to let bytes gather, once there are
+    some.
+    """
+
+    def __init__(self, fd: int, *, gather_us: int = 0) -> None: ...

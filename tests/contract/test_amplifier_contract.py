@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from emgd import filters
-from emgd_drivers.api import DeviceLostError, Mode, RunState
+from emgd_drivers.api import ALL_CHANNELS, DeviceLostError, DeviceRefusedError, Mode, RunState, Side
 from emgd_drivers.emg8.api import Emg8Amplifier
 from emgd_drivers.emg8.driver import KIND
 from emgd_drivers.registry import open_amplifier
 from emgd_drivers.sim.cable import InProcessTransport
 from emgd_drivers.sim.faults import FaultPlan
 from emgd_drivers.sim.model import Emg8Model
+from emgd_drivers.sim.pty import PtyDevice
 from emgd_drivers.sim.signal import SyntheticEmg
 from emgd_drivers.usb.finder import find_device
 from emgd_drivers.usb.libusb import find_libusb
@@ -26,6 +27,7 @@ from emgd_ext import ring as planes
 from emgd_ext.clock import ClockModel
 from emgd_ext.loop import SampleLoop
 from emgd_ext.ring import Ring
+from emgd_wire.kinds import Flag
 
 STREAM_S = 0.3
 
@@ -33,8 +35,10 @@ STREAM_S = 0.3
 class RealTime:
     """A device that lives by the wall clock: waiting is all there is to do."""
 
-    def __init__(self, amplifier):
+    def __init__(self, amplifier, channels=4, rate_hz=8000):
         self.amplifier = amplifier
+        self.channels = channels
+        self.rate_hz = rate_hz
 
     def pass_time(self, seconds):
         time.sleep(seconds)
@@ -42,6 +46,9 @@ class RealTime:
 
 class VirtualTime:
     """A model in this process, on a clock that the test moves."""
+
+    channels = 4
+    rate_hz = 8000
 
     def __init__(self):
         self.now_ns = 10**9
@@ -63,6 +70,24 @@ def opened(amplifier):
         yield RealTime(amplifier)
     finally:
         amplifier.close()
+
+
+@contextmanager
+def on_a_pty(name, world_hz, **options):
+    with PtyDevice(name) as device:
+        amplifier = open_amplifier(name, {"port": device.path, "serial": None, "gain": 24, **options})
+        try:
+            yield RealTime(amplifier, channels=8, rate_hz=world_hz)
+        finally:
+            amplifier.close()
+
+
+def cyton(_tmp_path):
+    return on_a_pty("cyton", 250)
+
+
+def hackeeg(_tmp_path):
+    return on_a_pty("hackeeg", 8000, rate_hz=8000)
 
 
 @contextmanager
@@ -93,7 +118,13 @@ def over_usb(_tmp_path):
     return opened(open_amplifier("emg8", {"serial": serial, "rate_hz": 8000.0, "gain": 1}))
 
 
-WAYS = {"in process": in_process, "own process": simulated, "recording": replayed}
+WAYS = {
+    "in process": in_process,
+    "own process": simulated,
+    "recording": replayed,
+    "cyton on a pty": cyton,
+    "hackeeg on a pty": hackeeg,
+}
 if "EMGD_USB_SERIAL" in os.environ:
     WAYS["usb"] = over_usb
 
@@ -127,20 +158,25 @@ def looping(amplifier):
         thread.join()
 
 
-def settle(loop, samples, timeout_s=3.0):
-    """The loop runs in real time whatever the device does: wait until it has that many samples."""
+def until(condition, timeout_s=3.0):
+    """The loop runs in real time whatever the device does: give it the time it needs."""
     give_up = time.monotonic() + timeout_s
-    while loop.next_seq < samples and time.monotonic() < give_up:
+    while not condition() and time.monotonic() < give_up:
         time.sleep(0.005)
+
+
+def settle(loop, samples):
+    """Wait until the loop has that many samples."""
+    until(lambda: loop.next_seq >= samples)
 
 
 def test_it_says_what_it_is(world):
     info = world.amplifier.info
     assert info.serial
     assert info.serial.isprintable()
-    assert info.rate_hz == 8000
-    assert info.tick_hz > info.rate_hz
-    assert info.channel_count == len(world.amplifier.channels) == 4
+    assert info.rate_hz == world.rate_hz
+    assert info.tick_hz >= info.rate_hz
+    assert info.channel_count == len(world.amplifier.channels) == world.channels
     assert info.max_frame_bytes > 0
 
 
@@ -166,11 +202,12 @@ def test_it_streams_every_sample_once_and_says_how_many_there_were(world):
         assert amplifier.status().state is RunState.STREAMING
         amplifier.stop()
         world.pass_time(0.05)
-        total = amplifier.status().samples
-        settle(loop, total)
+        settle(loop, amplifier.status().samples)
+        until(lambda: loop.has_ended)
         assert loop.has_ended, "the END frame came"
+        total = amplifier.status().samples
         assert loop.next_seq == total
-        assert total == pytest.approx(STREAM_S * 8000, rel=0.5)
+        assert total == pytest.approx(STREAM_S * world.rate_hz, rel=0.5)
         _, samples = loop.stats()
         assert (samples["gaps"], samples["missing"]) == (0, 0)
         blocks = [loop.ring.block(index) for index in range(loop.ring.blocks)]
@@ -179,6 +216,10 @@ def test_it_streams_every_sample_once_and_says_how_many_there_were(world):
 
 
 def test_its_clock_can_be_probed_and_goes_forward(world):
+    if not world.amplifier.info.can_probe:
+        with pytest.raises(DeviceRefusedError):
+            world.amplifier.probe_clock()
+        return
     probes = []
     for _ in range(3):
         probes.append(world.amplifier.probe_clock())
@@ -194,6 +235,10 @@ def test_its_clock_can_be_probed_and_goes_forward(world):
 
 def test_it_stops_by_itself_when_the_host_falls_silent(world):
     amplifier = world.amplifier
+    if not amplifier.info.has_keep_alive:
+        with pytest.raises(DeviceRefusedError):
+            amplifier.keep_alive(100)
+        return
     with looping(amplifier) as loop:
         amplifier.start()
         amplifier.keep_alive(100)
@@ -206,11 +251,46 @@ def test_it_stops_by_itself_when_the_host_falls_silent(world):
 
 
 def test_keep_alive_off_lets_it_stream_on(world):
+    if not world.amplifier.info.has_keep_alive:
+        return
     world.amplifier.start()
     world.amplifier.keep_alive(500)
     world.amplifier.keep_alive(0)
     world.pass_time(0.8)
     assert world.amplifier.status().state is RunState.STREAMING
+
+
+def test_a_test_current_costs_no_sample_and_can_be_ended_at_any_time(world):
+    amplifier = world.amplifier
+    if amplifier.info.impedance is None:
+        with pytest.raises(DeviceRefusedError):
+            amplifier.set_impedance_test(None, Side.BOTH)
+        return
+    assert amplifier.info.impedance.frequency_hz > 0
+    assert amplifier.info.impedance.current_na > 0
+    amplifier.set_impedance_test(None, Side.NONE)
+    with looping(amplifier) as loop:
+        amplifier.start()
+        asked = [(None, 1), (1, 0), (1, 2), (None, 3), (None, 0), (None, 0)]
+        for channel, sides in asked:
+            world.pass_time(0.05)
+            amplifier.set_impedance_test(channel, Side(sides))
+        world.pass_time(0.05)
+        amplifier.stop()
+        world.pass_time(0.05)
+        total = amplifier.status().samples
+        settle(loop, total)
+        assert loop.next_seq == total
+        _, samples = loop.stats()
+        assert (samples["gaps"], samples["missing"]) == (0, 0)
+        if amplifier.info.impedance.has_marks:
+            marks = [event for event in loop.ring.events()[1] if event.kind == planes.MARK and event.code == 5]
+            told = [(None if mark.channel == ALL_CHANNELS else mark.channel, mark.value) for mark in marks]
+            assert told == asked
+        newest = loop.ring.block(loop.ring.blocks - 1)
+        assert not newest.flags & Flag.IMPEDANCE
+    with pytest.raises(DeviceRefusedError):
+        amplifier.set_impedance_test(4, Side.BOTH)
 
 
 def test_closing_twice_does_no_harm(world):

@@ -46,6 +46,9 @@ class FakeService:
         self.on_subscribe: Callable[[FakeService], None] = lambda _: None
         self.muted: set[str] = set()
         self.forgetful = False
+        self.electrodes = ["good", "good"]
+        self.check_ends = "done"
+        self.checks = 0
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self._jobs: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -102,6 +105,13 @@ class FakeService:
         self._kept_state = state
         self._publish_state()
 
+    def say_check(self, state: str, **more: Any) -> None:
+        """Tell where the impedance check is, now and to those who come later."""
+        body = {"check": self.checks, "state": state, "side": None, "step": 0, "steps": 3, "attempt": 0}
+        body |= {"channels": [], "ready_ns": None, "reason": None, "text": "", "frequency_hz": 31.25}
+        self._kept_check = body | {"current_na": 24.0, "windows": [], "results": []} | more
+        self._publish_check()
+
     def restart(self) -> None:
         """Be a new process: new sockets, new session, no samples."""
         self._close()
@@ -120,6 +130,7 @@ class FakeService:
         self.gaps: list[list[Any]] = []
         self.head = self.oldest = self._gap_before = 0
         self._kept_state = "streaming"
+        self._kept_check: dict[str, Any] = {}
         self._begin_ns = time.monotonic_ns()
 
     def _take_block(self) -> tuple[dict[str, Any], bytes]:
@@ -149,6 +160,16 @@ class FakeService:
         body = {"device": "amp0", "state": self._kept_state, "text": f"amp0 is {self._kept_state}"}
         self._publish("amp0/state", {"kind": "state", "stream": "amp0/state"}, body)
 
+    def _publish_check(self) -> None:
+        self._publish("amp0/impedance", {"kind": "impedance", "stream": "amp0/impedance"}, self._kept_check)
+
+    def _electrode_pair(self, channel: int) -> dict[str, Any]:
+        ohm = {"good": 2500.0, "dry": 41_250.0}.get(self.electrodes[channel])
+        good = {"ohm": 640.0, "sigma_ohm": 12.0, "state": "good"}
+        bad = {"ohm": ohm, "sigma_ohm": None if ohm is None else 150.0, "state": self.electrodes[channel]}
+        pair = {"channel": channel, "label": f"EMG {channel + 1}", "e1": bad, "e2": good, "bridge": False}
+        return pair | {"between_ohm": 1_234_567.0, "between_sigma_ohm": 10_000.0}
+
     def _description(self) -> dict[str, Any]:
         channel = {"uv_per_count": 0.5, "saturation_count": 8388607, "gain": 1, "mode": "normal"}
         texts = {
@@ -162,7 +183,11 @@ class FakeService:
         numbers = {"rate_hz": self.rate_hz, "speed": 1.0, "block_samples": self.block_samples}
         numbers |= {"history_samples": 480000, "realtime_offset_ns": 1_700_000_000_000_000_000}
         channels = [{"label": f"EMG {number}", **channel} for number in range(1, self.channels + 1)]
-        return texts | numbers | {"notes": [], "simulated": True, "dtype": "<i4", "unit": "count", "channels": channels}
+        return (
+            texts
+            | numbers
+            | {"notes": [], "simulated": True, "isolated": True, "dtype": "<i4", "unit": "count", "channels": channels}
+        )
 
     def _subscribed(self, topic: str) -> None:
         if f"{STREAM}/description".startswith(topic):
@@ -170,6 +195,11 @@ class FakeService:
             self._publish(f"{STREAM}/description", header, self._description())
         if "amp0/state".startswith(topic):
             self._publish_state()
+        if topic == "amp0/impedance":  # the greeting is for who asks for it, so that tests of all topics stay plain
+            if not self._kept_check:
+                self.say_check("idle")
+            else:
+                self._publish_check()
         if self.on_topic.startswith(topic):
             self.on_subscribe(self)
 
@@ -216,6 +246,24 @@ class FakeService:
             raise Refusal("bad_value", "no such preset", field="args.preset", allowed="emg")
         chosen = {"preset": "emg", "high_pass_hz": 20.0, "high_pass_order": 2, "low_pass_hz": None, "notch_hz": 50.0}
         return {"from_seq": self.head, "channels": [chosen | {"note": ""}] * self.channels}
+
+    def _verb_impedance(self, args: dict[str, Any], _: list[bytes]) -> dict[str, Any]:
+        if args.get("action") == "stop":
+            return {"accepted": self._kept_check.get("state") == "measuring"}
+        if self._kept_check.get("state") == "measuring":
+            raise Refusal("busy", "impedance check 1 runs already", field=None, allowed="wait")
+        self.checks += 1
+        channels = args.get("channels") or list(range(self.channels))
+        begun = {"channels": channels, "side": "e1", "step": 1, "attempt": 1}
+        for state in ("settling", "measuring", "measuring"):  # twice, as when another client subscribes
+            self.say_check(state, **begun)
+        if self.check_ends == "done":
+            windows = [["e1", 0, 100], ["e2", 200, 100], ["both", 400, 100]]
+            results = [self._electrode_pair(channel) for channel in channels]
+            self.say_check("done", channels=channels, windows=windows, results=results)
+        elif self.check_ends == "aborted":
+            self.say_check("aborted", channels=channels, reason="stimulus", text="a stimulus at sample 9")
+        return {"accepted": True, "check": self.checks, "channels": channels, "ready_ns": time.monotonic_ns()}
 
     def _verb_status(self, args: dict[str, Any], _: list[bytes]) -> dict[str, Any]:
         missing = sum(gap[1] for gap in self.gaps)

@@ -109,6 +109,69 @@ def test_history_for_programs_lists_the_runs(run):
     assert (told["samples"], told["runs"][0]["count"], told["out"]) == (480, 480, None)
 
 
+def test_impedance_shows_progress_and_a_table_and_ends_with_0_when_all_is_good(run):
+    text = run("impedance")
+    assert text.splitlines() == [
+        "24 nA at 31.25 Hz through 2 channels",
+        "1 of 3: measuring E1",
+        "",
+        "no  label  E1             E2         between        state",
+        "0   EMG 1  2.50 ±0.15 kΩ  640 ±12 Ω  1.23 ±0.01 MΩ  good",
+        "1   EMG 2  2.50 ±0.15 kΩ  640 ±12 Ω  1.23 ±0.01 MΩ  good",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("dry", "E1 is dry"), ("off", "E1 is off"), ("unknown", "E1 was not to be measured")]
+)
+def test_impedance_says_what_is_not_good_and_ends_with_1(service, capsys, state, words):
+    service.electrodes[1] = state
+    assert main(["impedance"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.splitlines()[-1].endswith(words)
+    assert ("41.2 ±0.1 kΩ" if state == "dry" else " -  ") in printed.out.splitlines()[-1]
+    assert main(["impedance", "--channels", "0"]) == 0
+
+
+def test_impedance_for_programs_is_the_last_message(run, service):
+    service.electrodes[0] = "dry"
+    told = json.loads(run("impedance", "--channels", "1", "--json"))
+    assert ("impedance", {"channels": [1]}) in service.requests
+    assert (told["state"], told["check"], told["channels"]) == ("done", 1, [1])
+    assert told["results"][0]["e1"] == {"ohm": 2500.0, "sigma_ohm": 150.0, "state": "good"}
+    assert told["windows"][0] == ["e1", 0, 100]
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_an_impedance_check_that_is_aborted_is_exit_code_1(service, capsys, as_json):
+    service.check_ends = "aborted"
+    assert main(["impedance", *as_json]) == 1
+    printed = capsys.readouterr()
+    if as_json:
+        assert json.loads(printed.out)["reason"] == "stimulus"
+    else:
+        assert printed.err == "emgctl: impedance check aborted (stimulus): a stimulus at sample 9\n"
+
+
+def test_an_impedance_check_beside_another_is_refused_in_one_line(service, capsys):
+    service.run(lambda: service.say_check("measuring"))
+    assert main(["impedance"]) == 1
+    assert capsys.readouterr().err == "emgctl: impedance refused: impedance check 1 runs already; allowed: wait\n"
+
+
+def test_ctrl_c_ends_the_impedance_check_too(service):
+    service.check_ends = "never"
+    process = start("impedance", stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    while "measuring" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, "")
+    assert ("impedance", {"action": "stop"}) in service.requests
+
+
 def test_tail_prints_a_line_per_message(run, service):
     service.on_subscribe = play_to_the_end
     lines = run("tail", "amp0/", "--count", "3").splitlines()
@@ -212,7 +275,9 @@ def test_wrong_usage_is_exit_code_2(arguments, capsys):
     assert "emgctl" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["status", "streams", "watch", "tail", "ping", "filter", "history", "completion"])
+@pytest.mark.parametrize(
+    "command", ["status", "streams", "watch", "tail", "ping", "filter", "history", "impedance", "completion"]
+)
 def test_help_of_each_command_has_examples(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

@@ -16,6 +16,7 @@ PRINTED = {
     "quick start": ["48000 Hz: EMG 1, EMG 2", "96 [146.2 146.6]", "before sample 202: 10 in a gap, 0 dropped"],
     "from the start": ["history 0 96", "live 96 96"],
     "asyncio": ["Pong(host_time_ns=", "amp0/raw 96"],
+    "electrodes": ["settling e1", "measuring e1", "EMG 1 good 2500.0 good 640.0"],
     "events": ["mark trigger at sample 192", "10 samples missing from 192 ('lost',)", "amp0 is ended"],
 }
 

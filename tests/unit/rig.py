@@ -56,17 +56,28 @@ class Published:
 
 
 class Rig:
-    def __init__(self, channels=3, block_samples=96, capacity=48_000, spec="off", limit=protocol.MAX_COUNT):
+    def __init__(
+        self,
+        channels=3,
+        block_samples=96,
+        capacity=48_000,
+        spec="off",
+        limit=protocol.MAX_COUNT,
+        *,
+        decoder=None,
+        rate_hz=RATE_HZ,
+        tick_hz=protocol.TICK_HZ,
+    ):
         self.channels = channels
-        designed = [filters.design(filters.PRESETS[spec], RATE_HZ)] * channels
+        designed = [filters.design(filters.PRESETS[spec], rate_hz)] * channels
         self.ring = Ring(channels, block_samples, capacity)
         self.loop = SampleLoop(
-            Emg8Decoder(channels),
-            ClockModel(protocol.TICK_HZ),
+            decoder or Emg8Decoder(channels),
+            ClockModel(tick_hz),
             self.ring,
             filters.cascade_of(designed, [1.0] * channels),
             np.full(channels, limit, np.int32),
-            TICKS_PER_SAMPLE,
+            tick_hz / rate_hz,
             1 << 16,
         )
         self.now_ns = 10**9

@@ -3,10 +3,11 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgd_drivers.sim.bus.cdc_device import CdcAcmDevice, UsbIdentity
+from emgd_drivers.sim.bus.kinds import KINDS
 from emgd_drivers.sim.bus.loopback import MEMORY_BYTES, Loopback
 from emgd_drivers.sim.bus.pipe import TransferStatus
 
@@ -185,6 +186,7 @@ def test_loop_back_plug_loses_what_does_not_fit():
     assert b"".join(done.data for done in host.done()) == b""
 
 
+@settings(deadline=None)
 @given(
     writes=st.lists(st.binary(max_size=3000), max_size=10),
     rooms=st.lists(st.sampled_from([512, 1024, 4096]), min_size=1, max_size=10),
@@ -200,3 +202,29 @@ def test_every_byte_comes_back_in_order(writes, rooms):
         host.read(room=512)
         found += b"".join(done.data for done in host.done())
     assert found == b"".join(writes)
+
+
+def test_amplifier_streams_over_the_bus_until_a_fault_unplugs_it():
+    options = {field.name: field.default for field in KINDS["cyton"].fields} | {"faults": ["unplug@2"]}
+    host = Host(Loopback())
+    host.device = KINDS["cyton"].prepare(options)(0)
+    host.write(b"b")
+    host.read()
+    heard = b""
+    for now_ms in (4, 8):
+        heard += b"".join(done.data for done in host.at(now_ms * MS) if done.data)
+        host.read()
+    assert not host.device.unplugged
+    assert (heard[:2].hex(), heard[33:35].hex(), len(heard)) == ("a000", "a001", 66)
+    host.at(12 * MS)
+    assert host.device.unplugged
+
+
+def test_hackeeg_says_who_it_is():
+    options = {field.name: field.default for field in KINDS["hackeeg"].fields}
+    host = Host(Loopback())
+    host.device = KINDS["hackeeg"].prepare(options)(0)
+    (done,) = host.ask(0x80, 6, 0x0100, 0, 255)
+    assert done.data[8:12].hex() == "41233e00"
+    host.read()
+    assert [done.data for done in host.at(MS)] == [b"Ready\r\n"]

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emgd_drivers.emg8.protocol import FrameType, decode_frames
 from emgd_drivers.sim.bus.control import VERBS, answer
 from emgd_drivers.sim.bus.kinds import KINDS, add_device
 from emgd_drivers.sim.bus.port import Bus, BusError
@@ -146,6 +148,7 @@ def test_quit_stands_alone(bus):
     assert not answer(bus, "quit now", 0).quits
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_line_gets_one_line(line):
     bus = Bus()
@@ -185,6 +188,27 @@ def test_options_reach_the_model():
     ticks = int.from_bytes(latch.data[:8], "little")
     assert ticks == int(2 * 48_000 * 10 / 1.0001)
     assert status(bus, now_ns=1000 * MS)["samples"] == 50
+
+
+@pytest.mark.parametrize("plugged", [1, 2])
+def test_recording_passes_through_the_emulated_hardware_unaltered(tmp_path, plugged):
+    counts = np.random.default_rng(3).integers(-30_000, 30_000, (777, 3)).astype(np.int16)
+    np.save(tmp_path / "rec.npy", counts)
+    (tmp_path / "other.json").write_text(json.dumps({"rate_hz": 2000, "unit": "uV"}))
+    bus = Bus()
+    add_device(bus, f"emg8,recording={tmp_path / 'rec.npy'},sidecar={tmp_path / 'other.json'}", 0)
+    port = bus.port("1-1")
+    for _ in range(1, plugged):
+        port.unplug(0)
+        port.plug(0)
+    port.device.control(1, bytes.fromhex("40 03 0000 0000 0000"), b"", 0)
+    for tag in range(2, 500):
+        port.device.submit_in(tag, 0x81, 4096, 0)
+    port.run(1000 * MS)
+    _, *transfers = port.device.drain(1000 * MS)
+    *data, end = [frame for done in transfers for frame in decode_frames(done.data, 3)]
+    assert np.array_equal(np.concatenate([frame.samples for frame in data]), counts)
+    assert (end.type, end.first) == (FrameType.END, 777)
 
 
 @pytest.mark.parametrize("kind", KINDS)

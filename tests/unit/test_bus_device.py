@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgd_drivers.api import RunState
@@ -215,6 +215,7 @@ def test_every_sample_is_there_until_end(streaming):
     assert streaming.status().samples == end.first
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 5000), room=st.integers(0, 6000), packet=st.sampled_from([8, 64, 512]))
 def test_filling_a_request_is_what_packets_do(count, room, packet):
     """Held against a host controller that takes packet by packet."""
@@ -269,6 +270,18 @@ def test_frame_longer_than_the_buffer_goes_on_in_the_next_request():
     alone = model(signal=WHOLE)
     alone.control(struct.pack("<BBHHH", 0x40, START, 0, 0, 0), b"", 0)
     assert b"".join(done.data for done in found) == b"".join(alone.poll(10 * MS)[:4])
+
+
+def test_rest_of_a_frame_is_forgotten_when_a_halt_is_cleared():
+    host = Host(signal=WHOLE)
+    host.start()
+    host.submit(room=512)
+    assert len(host.at(MS)) == 1
+    host.device.stall()
+    assert host.ask(0x02, 1, 0, 0x81).status is OK
+    host.submit()
+    (done,) = host.at(2 * MS)
+    assert [frame.frame_seq for frame in decode_frames(done.data, 12)] == [1]
 
 
 def test_request_waits_for_a_frame_and_a_frame_for_a_request(streaming):
@@ -456,6 +469,7 @@ def test_plan_of_the_model_can_pull_the_cable():
     assert host.ask(0xC0, GET_STATUS, length=32).status is STALL
 
 
+@settings(deadline=None)
 @given(
     steps=st.lists(st.tuples(st.sampled_from(["time", "submit", "cancel", "clear"]), st.integers(0, 20)), max_size=60)
 )

@@ -201,6 +201,20 @@ def test_amplifier_overflows_when_its_host_asks_for_nothing(started):
         assert frames[-1].first == found.samples
 
 
+def test_nearer_event_comes_before_one_that_was_waited_for(bus):
+    assert bus.say("mute 1-1 3600000") == "ok"
+    assert bus.say("unplug 1-1") == "ok"
+    assert bus.say("plug 1-1") == "ok"
+    with client_of(bus) as client:
+        client.attach()
+        client.control_out(OUT, START)
+        assert len(client.bulk_in()) == 64
+        assert bus.say("mute 1-1 3600000") == "ok"
+        client.submit(1, 16384)
+        assert bus.say("mute 1-1 1") == "ok"
+        client.reap()
+
+
 def test_control_socket_cuts_off_whoever_never_ends_a_line(bus):
     with connect(bus.control_path) as control:
         control.sendall(b"x" * 10_000)

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 from bus_rig import Clock, UsbIpClient, UsbIpError, Wire
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgd_drivers.emg8.protocol import decode_frames
@@ -266,6 +266,13 @@ def test_host_that_asks_for_too_much_at_once_is_cut_off(table):
         client.submit(1, 512)
 
 
+def test_only_requests_in_flight_count(table):
+    client = table.attached()
+    for _ in range(MAX_IN_FLIGHT + 10):
+        assert client.control_in(IN, 2) == b"A1"
+
+
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.booleans(), st.integers(0, 47))
 def test_noise_is_an_error_of_the_peer_or_nothing(noise, attached, prefix):
     """Whatever comes, the conversation ends in its own way or goes on; the other device is not disturbed."""
@@ -281,6 +288,7 @@ def test_noise_is_an_error_of_the_peer_or_nothing(noise, attached, prefix):
     assert other.pending() == [(3, sent, 0, 1)]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_request_is_answered_once(data):
     table = Table()

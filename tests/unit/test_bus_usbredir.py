@@ -4,7 +4,7 @@ import struct
 
 import pytest
 from bus_rig import Clock, RedirClient, Wire
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgd_drivers.sim.bus.cdc_device import CdcAcmDevice, UsbIdentity
@@ -217,11 +217,25 @@ def test_serial_port_notifies_and_sends_back(table):
     sent = guest.bulk(0x02, data=b"hello")
     found = {packet_id: guest.unpack_bulk(body) for _, packet_id, body in guest.pending()}
     assert found == {sent: (2, 0, 5, b""), wanted: (0x83, 0, 5, b"hello")}
+    for lines, notifications in ((0, 0), (1, 1), (0, 0), (1, 1)):
+        guest.control(0x21, 0x22, lines, 0)
+        assert [kind for kind, _, _ in guest.pending()] == [100] + [103] * notifications
     stopped = guest.send(16, b"\x81")
     assert guest.pending() == [(17, stopped, b"\0\x81")]
     guest.control(0x21, 0x22, 0, 0)
     guest.control(0x21, 0x22, 3, 0)
     assert [kind for kind, _, _ in guest.pending()] == [100, 100]
+
+
+def test_reset_ends_interrupts_without_a_word_and_they_can_be_started_again(table):
+    guest = table.greeted("port")
+    guest.send(15, b"\x81")
+    guest.pending()
+    guest.send(3)
+    assert guest.pending() == []
+    guest.send(15, b"\x81")
+    guest.control(0x21, 0x22, 1, 0)
+    assert [kind for kind, _, _ in guest.pending()] == [17, 100, 103]
 
 
 def test_interrupts_of_an_endpoint_without_any_are_refused(table):
@@ -286,6 +300,14 @@ def test_guest_that_asks_for_too_much_at_once_is_cut_off(table):
         guest.bulk(0x81, 512)
 
 
+def test_only_packets_in_flight_count(table):
+    guest = table.greeted()
+    for _ in range(MAX_IN_FLIGHT + 10):
+        asked = guest.control(0xC0, 2, length=64)
+        assert [packet_id for _, packet_id, _ in guest.pending()] == [asked]
+
+
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.booleans(), st.sampled_from([0, 3, 6, 9, 15, 16, 21, 100, 101]))
 def test_noise_is_an_error_of_the_peer_or_nothing(noise, greeted, kind):
     table = Table()
@@ -304,6 +326,7 @@ def test_noise_is_an_error_of_the_peer_or_nothing(noise, greeted, kind):
     assert [packet_id for _, packet_id, _ in other.pending()] == [sent]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_packet_is_answered_once(data):
     table = Table()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emgd_client.decoding import decode, decode_description, decode_history
-from emgd_client.messages import Block, Clock, Description, Gap, Mark, State
+from emgd_client.messages import Block, Clock, Description, Gap, Impedance, Mark, State
 from emgd_wire.codec import WireError
 from emgd_wire.kinds import ErrorCode
 
@@ -30,6 +30,16 @@ BLOCK = {
 }
 SAMPLES = np.array([[1, -2], [3, -4], [5, -6]], "<i4")
 
+PAIR = {
+    "channel": 0,
+    "label": "EMG 1",
+    "e1": {"ohm": 2500.5, "sigma_ohm": 2, "state": "good"},
+    "e2": {"ohm": None, "sigma_ohm": None, "state": "off"},
+    "between_ohm": None,
+    "between_sigma_ohm": None,
+    "bridge": False,
+}
+
 EVENTS = {
     "gap": ({"seq": 7, "count": 9, "causes": ["lost", "corrupt"]}, Gap),
     "mark": ({"seq": 7, "code": "trigger", "value": -1, "channel": 0}, Mark),
@@ -39,6 +49,12 @@ EVENTS = {
         Clock,
     ),
     "state": ({"device": "amp0", "state": "streaming", "text": "all is well"}, State),
+    "impedance": (
+        {"check": 3, "state": "done", "side": None, "step": 0, "steps": 3, "attempt": 0, "channels": [0]}
+        | {"ready_ns": None, "reason": None, "text": "", "frequency_hz": 31.25, "current_na": 24}
+        | {"windows": [["e1", 10, 20]], "results": [PAIR]},
+        Impedance,
+    ),
 }
 
 DESCRIPTION = {
@@ -49,6 +65,7 @@ DESCRIPTION = {
     "serial": "S1",
     "firmware": "1.0",
     "simulated": False,
+    "isolated": True,
     "rate_hz": 48000.0,
     "speed": 1,
     "dtype": "<i4",
@@ -105,13 +122,18 @@ def test_latency_counts_from_the_last_sample():
     assert decode(block_frames()).latency_ns(received_ns=9_000_000, rate_hz=1000.0) == 2_000_000
 
 
+def as_lists(value):
+    """Tuples as the lists that they were on the wire."""
+    return [as_lists(item) for item in value] if isinstance(value, tuple | list) else value
+
+
 @pytest.mark.parametrize("kind", EVENTS)
 def test_an_event_carries_every_field_of_its_payload(kind):
     body, expected_type = EVENTS[kind]
     message = decode(event_frames(kind, body))
     assert isinstance(message, expected_type)
     arrived = dataclasses.asdict(message)
-    assert {name: list(arrived[name]) if name == "causes" else arrived[name] for name in body} == body
+    assert {name: as_lists(arrived[name]) for name in body} == body
     assert (message.stream, message.session) == (f"amp0/{kind}", BLOCK["session"])
 
 
@@ -121,6 +143,39 @@ def test_a_description_knows_its_channels_and_the_oldest_sample():
     assert (description.rate_hz, description.oldest, description.channels[0].label) == (48000.0, 192, "L")
     assert description.notes == ("rounded",)
     np.testing.assert_array_equal(description.uv_per_count, [0.25])
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"results": [PAIR | {"e1": {"ohm": "much", "sigma_ohm": 1.0, "state": "good"}}]},
+        {"results": [PAIR | {"e2": 5}]},
+        {"results": [{name: PAIR[name] for name in PAIR if name != "bridge"}]},
+        {"results": None},
+        {"windows": [["e1", -1, 5]]},
+        {"windows": [["e1", 1]]},
+        {"channels": [1.5]},
+        {"ready_ns": "soon"},
+    ],
+)
+def test_an_impedance_message_that_makes_no_sense_is_refused(spoilt):
+    with pytest.raises(WireError):
+        decode(event_frames("impedance", EVENTS["impedance"][0] | spoilt))
+
+
+def test_an_impedance_check_is_good_only_when_all_its_electrodes_are():
+    good = {"ohm": 2500.0, "sigma_ohm": 2.0, "state": "good"}
+    cases = {
+        True: [({"e2": good}, "done")],
+        False: [({}, "done"), ({"e2": good, "bridge": True}, "done"), ({"e2": good}, "aborted")],
+    }
+    for expected, variants in cases.items():
+        for change, state in variants:
+            body = EVENTS["impedance"][0] | {"results": [PAIR | change], "state": state}
+            message = decode(event_frames("impedance", body))
+            assert isinstance(message, Impedance)
+            assert message.all_good is expected
+            assert message.over
 
 
 def test_unknown_kinds_are_passed_over_and_unknown_fields_too():

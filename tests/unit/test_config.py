@@ -143,6 +143,7 @@ def test_config_prints_every_effective_value_as_json(tmp_path, capsys):
         "triggers": True,
         "serial": "EMG8-SIM001",
         "speed": 1.0,
+        "electrodes": [],
         "faults": [],
     }
     assert printed["filters"][1]["channels"] == [1, 3]
@@ -182,7 +183,7 @@ def test_the_documented_configuration_is_one_that_loads_and_its_values_are_the_d
     text = document.split("```toml\n")[1].split("```")[0]
     loaded = config.load(written(tmp_path, text))
     plain = config.load(None)
-    assert {**loaded.device, "faults": ()} == plain.device
+    assert {**loaded.device, "faults": (), "electrodes": ()} == plain.device
     assert loaded.stream == plain.stream
     assert {**loaded.service, "runtime_dir": None} == plain.service
     names = {field.name for field in (*config.SERVICE_FIELDS, *config.STREAM_FIELDS)}

@@ -8,27 +8,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emgd_drivers.api import DeviceError, Mode, RunState
+from emgd_drivers.api import DeviceError, ImpedanceTest, Mode, RunState, Side
 from emgd_drivers.emg8.protocol import (
+    ALL_CHANNELS,
     HEADER_BYTES,
     Capability,
     Channel,
+    Direction,
     FrameFlag,
     FrameStatus,
     FrameType,
     Info,
     LastError,
+    MarkCode,
+    Request,
     Setup,
     Status,
     decode_frames,
     encode_frame,
     frame_bytes,
     frame_samples,
+    pack_impedance_test,
     request_name,
+    unpack_impedance_test,
 )
 from emgd_ext.emg8 import Emg8Decoder
 
 GOLDEN = bytes.fromhex((Path(__file__).parents[1] / "golden" / "emg8_frame.hex").read_text())
+IMPEDANCE_GOLDEN = bytes.fromhex((Path(__file__).parents[1] / "golden" / "emg8_impedance_frame.hex").read_text())
 UNREADABLE = (False, 0, 0, 0, 0, 0, 0)
 """known and the numbers of a frame whose header may not be believed."""
 
@@ -109,7 +116,7 @@ def test_what_is_encoded_is_decoded(samples, frame_seq, first, tick, flags, fram
     (found,) = decode_frames(data, samples.shape[1])
     assert found[:8] == (FrameStatus.GOOD, True, frame_type, flags, frame_seq, first, len(samples), tick)
     assert np.array_equal(found.samples, samples)
-    assert found.marks == [(seq, code if code <= 4 else 0, channel, value) for seq, code, channel, value in some_marks]
+    assert found.marks == [(seq, code if code <= 5 else 0, channel, value) for seq, code, channel, value in some_marks]
 
 
 def test_count_beyond_24_bits_is_refused():
@@ -254,10 +261,10 @@ def test_info_has_every_field_where_the_text_puts_it():
 
 
 def test_channel_has_every_field_where_the_text_puts_it():
-    channel = Channel(24, Mode.TEST, 0.002, "APB", electrode_off=True, saturated=True)
+    channel = Channel(24, Mode.TEST, 0.002, "APB", electrode_off=True, saturated=True, test_current=Side.NEGATIVE)
     data = channel.pack()
     assert len(data) == 32
-    assert data[:8] == bytes.fromhex("18 02 0300 00000000")
+    assert data[:8] == bytes.fromhex("18 02 0b00 00000000")
     assert struct.unpack_from("<d", data, 8) == (0.002,)
     assert data[16:] == b"APB".ljust(16, b"\0")
     assert Channel.unpack(data) == channel
@@ -284,6 +291,10 @@ def test_status_has_every_field_where_the_text_puts_it():
         (Status.unpack, b"\x03" + bytes(31), "state 3; known are 0 to 2"),
         (Status.unpack, b"\x00\x07" + bytes(30), "last_error 7; known are 0 to 6"),
         (Setup.unpack, bytes(7), "setup packet has 7 bytes, not 8"),
+        (unpack_impedance_test, bytes(15), "GET_IMPEDANCE_TEST has 15 bytes, not 16"),
+        (unpack_impedance_test, struct.pack("<dd", 31.25, 0.0), "0 nA at 31.25 Hz; both must be above 0"),
+        (unpack_impedance_test, struct.pack("<dd", float("nan"), 24.0), "24 nA at nan Hz; both must be above 0"),
+        (unpack_impedance_test, struct.pack("<dd", float("inf"), 24.0), "24 nA at inf Hz; both must be above 0"),
     ],
 )
 def test_answers_that_make_no_sense_are_one_clear_line(unpack, data, said):
@@ -291,6 +302,32 @@ def test_answers_that_make_no_sense_are_one_clear_line(unpack, data, said):
         unpack(data)
 
 
+def test_impedance_test_has_every_field_where_the_text_puts_it():
+    test = ImpedanceTest(31.25, 24.0, has_marks=True)
+    data = pack_impedance_test(test)
+    assert data == bytes.fromhex("0000000000403f40 0000000000003840")
+    assert unpack_impedance_test(data) == test
+
+
+def test_impedance_request_is_what_the_text_says():
+    setup = Setup(Direction.OUT, Request.IMPEDANCE_TEST, Side.BOTH, ALL_CHANNELS, 0)
+    assert setup.pack() == bytes.fromhex("40 0c 0300 ffff 0000")
+    assert Setup(Direction.IN, Request.GET_IMPEDANCE_TEST, 0, 0, 16).pack() == bytes.fromhex("c0 0d 0000 0000 1000")
+
+
+def test_impedance_mark_has_every_field_where_the_text_puts_it():
+    samples = np.array([[1], [-2]], np.int32)
+    mark = (11, MarkCode.IMPEDANCE, ALL_CHANNELS, int(Side.BOTH))
+    data = encode_frame(samples, frame_seq=1, first=10, tick=5000, marks=[mark])
+    assert data[-20:-4] == bytes.fromhex("0b00000000000000 05 00 ffff 03000000")
+    assert data == IMPEDANCE_GOLDEN
+    assert data[-4:] == struct.pack("<I", crc32c(data[:-4]))
+    for decode in (decode_frames, lambda transfer, channels: Emg8Decoder(channels).decode(transfer)):
+        (found,) = decode(IMPEDANCE_GOLDEN, 1)
+        assert found.marks == [mark]
+
+
 def test_requests_have_names_for_people():
+    assert request_name(0x0C) == "IMPEDANCE_TEST"
     assert request_name(5) == "SET_RATE"
     assert request_name(0x77) == "request 0x77"

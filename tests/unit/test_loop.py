@@ -309,6 +309,63 @@ def test_an_electrode_is_flagged_from_off_to_on():
     assert [b.channel_flags[2] for b in blocks] == [0, 2, 2, 2, 0]
 
 
+def impedance(seq, sides, channel=2):
+    return (seq, protocol.MarkCode.IMPEDANCE, channel, int(sides))
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "flagged"),
+    [
+        (60, 150, [0, 16, 16, 16, 0]),
+        (48, 144, [0, 16, 16, 0, 0]),
+        (95, 145, [0, 16, 16, 16, 0]),
+        (96, 143, [0, 0, 16, 0, 0]),
+    ],
+)
+def test_a_test_current_is_flagged_in_exactly_the_blocks_that_hold_it(begin, end, flagged):
+    marks = {begin // N: [impedance(begin, 1)], end // N: [impedance(end, 0)]}
+    if begin // N == end // N:
+        marks = {begin // N: [impedance(begin, 1), impedance(end, 0)]}
+    frames = [frame(i, i * N, N, 3, flags=START if i == 0 else 0, marks=marks.get(i, ())) for i in range(5)]
+    found = Rig(block_samples=48).feed(*frames, end_frame(5, 240, 3)).published()
+    assert [b.channel_flags[2] for b in found.blocks] == flagged
+    assert [b.flags for b in found.blocks] == flagged
+    assert not any(b.channel_flags[0] | b.channel_flags[1] for b in found.blocks)
+    assert found.marks == [impedance(begin, 1), impedance(end, 0)]
+
+
+def test_one_mark_may_speak_of_all_channels_and_later_ones_of_some():
+    marks = [[impedance(0, 3, 0xFFFF)], [impedance(48, 0, 1)], [impedance(96, 0, 0xFFFF), impedance(96, 2, 0)]]
+    frames = [frame(i, i * N, N, 3, flags=START if i == 0 else 0, marks=marks[i]) for i in range(3)]
+    blocks = Rig(block_samples=48).feed(*frames, end_frame(3, 144, 3)).published().blocks
+    assert [b.channel_flags for b in blocks] == [bytes([16, 16, 16]), bytes([16, 0, 16]), bytes([16, 0, 0])]
+
+
+def test_a_change_of_the_test_current_lets_the_filters_settle_anew():
+    made = stream(60)
+    made[30] = frame(30, 30 * N, N, 3, marks=[impedance(30 * N + 5, 1)])
+    rig = Rig(spec="sfemg").feed(*made)
+    settle = filters.design(filters.PRESETS["sfemg"], RATE_HZ).settle_samples
+    assert 0 < settle < 20 * N
+    for block in rig.published().blocks:
+        changed = block.seq >= 30 * N
+        assert bool(block.channel_flags[2] & Flag.SETTLING) == (block.seq < changed * (30 * N + 5) + settle), block
+        assert bool(block.channel_flags[0] & Flag.SETTLING) == (block.seq < settle), block
+
+
+def test_the_host_flags_the_test_of_a_device_that_does_not_mark_it():
+    made = stream(6)
+    rig = Rig(block_samples=48).feed(*made[:1])
+    rig.loop.flag_impedance([0, 2], True)
+    rig.feed(*made[1:3])
+    rig.loop.flag_impedance([0, 2], False)
+    rig.feed(*made[3:])
+    flagged = [b.channel_flags for b in rig.published().blocks]
+    assert flagged == [bytes(3), *[bytes([16, 0, 16])] * 2, *[bytes(3)] * 3]
+    with pytest.raises(ValueError, match="there is no channel 3; the loop has 0 to 2"):
+        rig.loop.flag_impedance([3], True)
+
+
 def test_marks_keep_their_sample_and_come_once():
     marks = [(50, protocol.MarkCode.TRIGGER, 0, 1), (95, 77, 0, -5)]
     spoilt = frame(1, 48, N, 3, marks=marks)

@@ -86,6 +86,17 @@ def test_every_verb_and_argument_is_in_the_document():
             assert f"`{field.name}`" in rows[name], (name, field.name)
 
 
+@pytest.mark.parametrize("flag", Flag)
+def test_every_flag_has_its_bit_in_the_document(flag):
+    name = flag.name.lower().replace("_", " ")
+    assert f"| {flag.bit_length() - 1} ({int(flag)}) | {name} |" in TEXT
+
+
+def test_every_mark_code_is_told_where_marks_are_described():
+    rows = TEXT[TEXT.index("### `mark`") : TEXT.index("### `clock`")]
+    assert all(f"`{code}`" in rows for code in kinds.MARK_CODES)
+
+
 @pytest.mark.parametrize("word", [*kinds.CAUSES, *kinds.MARK_CODES, *Kind])
 def test_every_word_on_the_wire_is_in_the_document(word):
     assert f"`{word}`" in TEXT

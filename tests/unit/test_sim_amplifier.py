@@ -2,11 +2,21 @@
 
 from contextlib import closing
 
+import numpy as np
 import pytest
 
-from emgd_drivers.api import ClockProbe, DeviceError, DeviceLostError, DeviceRefusedError, Mode, RunState
+from emgd_drivers.api import (
+    ClockProbe,
+    DeviceError,
+    DeviceLostError,
+    DeviceRefusedError,
+    ImpedanceTest,
+    Mode,
+    RunState,
+    Side,
+)
 from emgd_drivers.emg8.api import Emg8Amplifier
-from emgd_drivers.emg8.protocol import FrameType, Info, Request, decode_frames
+from emgd_drivers.emg8.protocol import FrameType, Info, MarkCode, Request, decode_frames
 from emgd_drivers.sim.cable import InProcessTransport
 from emgd_drivers.sim.faults import FaultPlan
 from emgd_drivers.sim.model import Emg8Model
@@ -200,6 +210,46 @@ def test_source_is_handed_over_once(rig):
     source.close()
 
 
+def test_test_current_is_told_sent_and_ended(rig):
+    host = rig()
+    assert host.amplifier.info.impedance == ImpedanceTest(31.25, 24.0, has_marks=True)
+    host.amplifier.start()
+    host.frames_after(10)
+    host.amplifier.set_impedance_test(None, Side.BOTH)
+    host.amplifier.set_impedance_test(1, Side.NONE)
+    (changed,) = [frame for frame in host.frames_after(5) if frame.marks]
+    assert changed.marks == [(41, MarkCode.IMPEDANCE, 0xFFFF, 3), (41, MarkCode.IMPEDANCE, 1, 0)]
+    host.amplifier.set_impedance_test(None, Side.NONE)
+    assert [frame.marks for frame in host.frames_after(5) if frame.marks] == [[(61, MarkCode.IMPEDANCE, 0xFFFF, 0)]]
+
+
+def test_test_current_through_a_channel_that_is_not_there_is_refused_in_words(rig):
+    with pytest.raises(
+        DeviceRefusedError, match=r"no test current through BOTH of channel 2: .* it has no such channel"
+    ):
+        rig().amplifier.set_impedance_test(2, Side.BOTH)
+
+
+def test_device_without_impedance_test_says_so(rig):
+    amplifier = rig(signal=Fixed()).amplifier
+    assert amplifier.info.impedance is None
+    with pytest.raises(DeviceRefusedError, match="it does not know this request"):
+        amplifier.set_impedance_test(None, Side.BOTH)
+
+
+class Fixed:
+    """A signal of which nothing can be changed, as of a recording."""
+
+    channels, rate_hz, length = 1, 1000.0, None
+    uv_per_count, labels, saturation_counts, notes = (1.0,), ("A",), (100,), ()
+
+    def read(self, first, count):
+        return np.zeros((count, 1), np.int32)
+
+    def marks(self, first, count):
+        return []
+
+
 NEWER = Info(1, 0, 1.0, 1.0, 1.0, 1.0, 0, "", 0, version=0x0200)
 
 
@@ -224,6 +274,7 @@ def stranger():
         (Request.GET_INFO, NEWER.pack(), "version 0x0200, emgd speaks 0x0100"),
         (Request.GET_INFO, b"short", "GET_INFO has 5 bytes, not 64"),
         (Request.GET_CHANNEL, b"", "GET_CHANNEL has 0 bytes, not 32"),
+        (Request.GET_IMPEDANCE_TEST, b"", "GET_IMPEDANCE_TEST has 0 bytes, not 16"),
     ],
 )
 def test_device_that_speaks_otherwise_is_refused_when_opened(stranger, request_number, answer, said):

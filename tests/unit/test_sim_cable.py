@@ -11,6 +11,8 @@ import pytest
 
 from emgd_drivers.api import DeviceLostError, DeviceNotFoundError, DeviceRefusedError, RunState
 from emgd_drivers.emg8.protocol import FrameFlag, FrameType, decode_frames
+from emgd_drivers.fields import FieldError
+from emgd_drivers.registry import open_amplifier
 from emgd_drivers.sim import DeviceSpec, cable, open_simulated
 from emgd_drivers.sim.signal import SyntheticEmg
 
@@ -207,6 +209,15 @@ def test_device_that_is_never_ready_is_not_found(monkeypatch):
 def test_spec_survives_its_way_to_the_other_process():
     spec = DeviceSpec(signal="recording", path="ä b.npy", loop=True, sidecar="x.json", speed=2.5, faults=("wrap",))
     assert DeviceSpec.from_json(spec.to_json()) == spec
+    spec = DeviceSpec(electrodes=("0:E1=dry", "3=bridge"))
+    assert DeviceSpec.from_json(spec.to_json()) == spec
+
+
+def test_electrodes_that_cannot_be_are_a_mistake_in_their_field():
+    options = {"channels": 2, "rate_hz": 4000.0, "triggers": False, "serial": "S", "speed": 1.0, "faults": []}
+    with pytest.raises(FieldError, match="names channel 2; choose 0 to 1") as refusal:
+        open_amplifier("sim", options | {"electrodes": ["2=dry"]})
+    assert refusal.value.field == "electrodes"
 
 
 @pytest.mark.parametrize(
@@ -214,6 +225,9 @@ def test_spec_survives_its_way_to_the_other_process():
     [
         ({"signal": "radio"}, "'radio'; choose synthetic or recording"),
         ({"faults": ("drop",)}, "'drop' is not understood"),
+        ({"electrodes": ("0:E1=wet",)}, "'0:E1=wet' is not understood"),
+        ({"channels": 2, "electrodes": ("2=dry",)}, "names channel 2; choose 0 to 1"),
+        ({"signal": "recording", "electrodes": ("0=dry",)}, "a recording has those it was made with"),
     ],
 )
 def test_bad_spec_is_refused_before_a_process_is_started(fields, said):

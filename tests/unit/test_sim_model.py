@@ -144,7 +144,13 @@ SETTING = struct.pack("<BBH", 2, 0, 0)
 @pytest.mark.parametrize(
     ("setup", "data", "error"),
     [
-        (Setup(Direction.IN, 0x0C, 0, 0, 64), b"", LastError.UNKNOWN_REQUEST),
+        (Setup(Direction.IN, 0x0E, 0, 0, 64), b"", LastError.UNKNOWN_REQUEST),
+        (Setup(Direction.IN, Request.IMPEDANCE_TEST, 1, 0, 64), b"", LastError.UNKNOWN_REQUEST),
+        (Setup(Direction.OUT, Request.IMPEDANCE_TEST, 4, 0, 0), b"", LastError.BAD_VALUE),
+        (Setup(Direction.OUT, Request.IMPEDANCE_TEST, 1, 4, 0), b"", LastError.BAD_CHANNEL),
+        (Setup(Direction.OUT, Request.IMPEDANCE_TEST, 1, 0xFFFE, 0), b"", LastError.BAD_CHANNEL),
+        (Setup(Direction.OUT, Request.IMPEDANCE_TEST, 1, 0, 1), b"x", LastError.BAD_LENGTH),
+        (Setup(Direction.IN, Request.GET_IMPEDANCE_TEST, 1, 0, 16), b"", LastError.BAD_VALUE),
         (Setup(Direction.IN, Request.START, 0, 0, 0), b"", LastError.UNKNOWN_REQUEST),
         (Setup(Direction.OUT, Request.GET_INFO, 0, 0, 0), b"", LastError.UNKNOWN_REQUEST),
         (Setup(0x80, Request.GET_INFO, 0, 0, 64), b"", LastError.UNKNOWN_REQUEST),
@@ -537,6 +543,11 @@ def test_electrode_comes_off_and_back_on_with_marks():
     back = {frame.frame_seq: frame.marks for frame in stream(model, 10 * MS) if frame.marks}
     assert back == {8: [(32, 4, 3, 0)]}
     assert not Channel.unpack(ask(model, Request.GET_CHANNEL, 10 * MS, index=3)).electrode_off
+
+
+def test_stimuli_are_marked_and_numbered():
+    found = stream(started("stimulus@4", "stimulus@8+2"), 12 * MS)
+    assert [mark for frame in found for mark in frame.marks] == [(16, 2, 0, 1), (32, 2, 0, 2), (36, 2, 0, 3)]
 
 
 def test_unplugged_device_is_gone_for_good():

@@ -3,7 +3,7 @@
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | refused by the service, or failed |
+| 1 | refused by the service, or failed; `impedance`: not all electrodes are good |
 | 2 | wrong usage |
 | 3 | the service is not running |
 | 130 | ended with Ctrl-C |
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     args = build_parser().parse_args(arguments)
     try:
-        args.run(args)
+        code: int = args.run(args) or 0
         sys.stdout.flush()
     except ServiceNotRunningError as error:
         return _fail(str(error), EXIT_NOT_RUNNING)
@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    return 0
+    else:
+        return code
+    return 0  # nobody reads any more
 
 
 def _fail(text: str, code: int) -> int:

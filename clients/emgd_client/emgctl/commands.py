@@ -9,7 +9,7 @@ import numpy as np
 from emgd_client.client import Client, connect
 from emgd_client.emgctl import render
 from emgd_client.errors import ClientError
-from emgd_client.messages import Block
+from emgd_client.messages import Block, Impedance
 from emgd_client.session import FilterSettings
 
 
@@ -58,6 +58,28 @@ def set_filter(args: argparse.Namespace) -> None:
         print(render.as_json(result))
         return
     print("\n".join(render.filter_list(args.stream, result)))
+
+
+def impedance(args: argparse.Namespace) -> int:
+    """Check the electrodes, and say how they are; 0 if all of them are good, else 1."""
+    found: Impedance | None = None
+    with _connect(args) as client:
+        try:
+            for found in client.check_impedance(args.channels):
+                if not args.json and (line := render.impedance_progress(found)):
+                    print(line, flush=True)
+        except KeyboardInterrupt:
+            client.stop_impedance()
+            raise
+    if found is None:
+        raise ClientError("the impedance check ended without a word")
+    if args.json:
+        print(render.as_json(found))
+    elif found.state == "done":
+        print("\n".join(["", *render.electrode_list(found)]))
+    else:
+        raise ClientError(f"impedance check aborted ({found.reason}): {found.text}")
+    return 0 if found.all_good else 1
 
 
 def history(args: argparse.Namespace) -> None:

@@ -83,7 +83,7 @@ class _Subcommand:
 
     name: str
     help: str
-    run: Callable[[argparse.Namespace], None]
+    run: Callable[[argparse.Namespace], int | None]
     arguments: tuple[_Argument, ...]
     examples: tuple[str, ...]
 
@@ -134,6 +134,13 @@ _SUBCOMMANDS: Final = (
         ("amp0/raw --seq 0 --count 48000 --out first_second.npy",),
     ),
     _Subcommand(
+        "impedance",
+        "check the electrodes; exit code 0 if all are good, else 1",
+        commands.impedance,
+        (_argument("--channels", "channels from 0 (all, if left out)", type=_channel_list, metavar="N,N"),),
+        ("", "--channels 0,1", "--json | jq .results"),
+    ),
+    _Subcommand(
         "completion",
         "print a completion script for a shell (needs shtab)",
         commands.completion,
@@ -147,7 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser; a parsed command line has its function in `run`, its parser in `parser`, all of it in `whole`."""
     parser = argparse.ArgumentParser(
         prog="emgctl",
-        description="Look at a running emgd service and set its filters.",
+        description="Look at a running emgd service, set its filters and check its electrodes.",
         epilog=f"`emgctl COMMAND --help` has examples. {_EXIT_CODES}",
     )
     parser.add_argument("--version", action="version", version=f"emgctl {VERSION}, protocol {PROTOCOL}")

@@ -8,7 +8,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from emgd_client.messages import Block, Clock, Description, Gap, Mark, Message, State
+from emgd_client.messages import (
+    Block,
+    Clock,
+    Description,
+    ElectrodePair,
+    Gap,
+    Impedance,
+    Mark,
+    Message,
+    State,
+)
 from emgd_wire.kinds import Flag
 
 _LAG: Final = ("lag_samples", "dropped", "backfilled")
@@ -101,11 +111,17 @@ def _message_text(message: Message) -> str:
             return f"mark   seq {message.seq} {message.code} value {message.value} channel {message.channel}"
         case Clock():
             return f"clock  {clock(dataclasses.asdict(message))}"
-        case State():
-            return f"state  {message.state}: {message.text}"
+        case State() | Impedance():
+            return _standing(message)
         case Description():
             channels = len(message.channels)
             return f"described: {message.kind} {message.rate_hz:g} Hz, {channels} channels of {message.device}"
+
+
+def _standing(message: State | Impedance) -> str:
+    if isinstance(message, State):
+        return f"state  {message.state}: {message.text}"
+    return f"check  {message.check} {message.state} {message.side or message.text}".rstrip()
 
 
 def clock(figures: dict[str, Any]) -> str:
@@ -133,6 +149,8 @@ def status(figures: dict[str, Any]) -> list[str]:
         "control": f"{figures['control']['requests']} requests, {errors}",
         "memory": f"resident {size(memory['rss_bytes'])}, ring {size(memory['ring_bytes'])}",
     }
+    if figures.get("impedance"):
+        subjects["electrodes"] = electrodes(figures["impedance"])
     lines = [f"{subject:<10} {text}" for subject, text in subjects.items()]
     return [*lines, *clients(figures["clients"])]
 
@@ -154,6 +172,22 @@ def _stream_subjects(figures: dict[str, Any]) -> dict[str, str]:
         shown = ", ".join(f"{name} {count}" for name, count in transport.items() if count)
         subjects["transport"] = f"\n{'':<11}".join(textwrap.wrap(shown, SUBJECT_TEXT)) or "nothing yet"
     return subjects
+
+
+def electrodes(figures: dict[str, Any]) -> str:
+    """What the last impedance check found, in one phrase."""
+    last = figures["last"]
+    if not figures["offered"]:
+        return "this device has no impedance test"
+    if figures["state"] not in ("idle", "done", "aborted"):
+        return "an impedance check is running"
+    if last is None:
+        return "not checked"
+    if last["state"] != "done":
+        return f"check {last['check']} aborted: {last['text']}"
+    bad = sum(pair["bridge"] or {pair["e1"]["state"], pair["e2"]["state"]} != {"good"} for pair in last["results"])
+    checked = f"check {last['check']}: {len(last['results'])} channels"
+    return f"{checked}, {bad} with an electrode that is not good" if bad else f"{checked}, all good"
 
 
 def clients(known: list[dict[str, Any]]) -> list[str]:
@@ -209,6 +243,59 @@ def filter_list(stream: str, result: dict[str, Any]) -> list[str]:
     since = "in force when the stream goes on" if result["from_seq"] is None else f"from sample {result['from_seq']} on"
     header = ["no", "preset", "high-pass", "low-pass", "notch", "note"]
     return [f"{stream}: {since}", *_indented(table(header, rows, left=len(header)))]
+
+
+_SIDES: Final = {"e1": "E1", "e2": "E2", "both": "E1 and E2"}
+_WORDS: Final = {"dry": "is dry", "off": "is off", "unknown": "was not to be measured"}
+
+
+def impedance_progress(message: Impedance) -> str:
+    """One line of progress; empty for what needs none."""
+    if message.state == "measuring" and message.side in _SIDES:
+        again = f", attempt {message.attempt}" if message.attempt > 1 else ""
+        return f"{message.step} of {message.steps}: measuring {_SIDES[message.side]}{again}"
+    if message.state == "settling" and message.step == 1 and message.attempt == 1:
+        return f"{message.current_na:g} nA at {message.frequency_hz:g} Hz through {len(message.channels)} channels"
+    return ""
+
+
+def electrode_list(message: Impedance) -> list[str]:
+    """What a check has found, a line for each channel."""
+    rows = [
+        [
+            str(pair.channel),
+            pair.label,
+            ohms(pair.e1.ohm, pair.e1.sigma_ohm),
+            ohms(pair.e2.ohm, pair.e2.sigma_ohm),
+            ohms(pair.between_ohm, pair.between_sigma_ohm),
+            _contact(pair),
+        ]
+        for pair in message.results
+    ]
+    return table(["no", "label", "E1", "E2", "between", "state"], rows, left=6)
+
+
+def _contact(pair: ElectrodePair) -> str:
+    if pair.bridge:
+        return "bridge between E1 and E2"
+    words = [
+        f"{name} {_WORDS.get(electrode.state, electrode.state)}"
+        for name, electrode in (("E1", pair.e1), ("E2", pair.e2))
+        if electrode.state != "good"
+    ]
+    return ", ".join(words) or "good"
+
+
+def ohms(value: float | None, sigma: float | None) -> str:
+    """An impedance with its uncertainty, in the unit that fits."""
+    if value is None or sigma is None:
+        return "-"
+    unit, scale = next(((unit, scale) for unit, scale in _OHM_UNITS if value >= scale), ("Ω", 1.0))
+    digits = 0 if scale == 1 else 2 if value < 10 * scale else 1
+    return f"{value / scale:.{digits}f} ±{sigma / scale:.{digits}f} {unit}"
+
+
+_OHM_UNITS: Final = (("MΩ", 1e6), ("kΩ", 1e3))
 
 
 def _corner(chosen: dict[str, Any], part: str) -> str:

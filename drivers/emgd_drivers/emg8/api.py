@@ -12,7 +12,9 @@ from emgd_drivers.api import (
     DeviceError,
     DeviceRefusedError,
     DeviceStatus,
+    ImpedanceTest,
     Mode,
+    Side,
     Transport,
 )
 from emgd_drivers.emg8.protocol import (
@@ -20,6 +22,7 @@ from emgd_drivers.emg8.protocol import (
     CHANNEL,
     CHANNEL_SETTING,
     GAINS,
+    IMPEDANCE_TEST,
     INFO,
     LATCH,
     MAX_COUNT,
@@ -34,6 +37,7 @@ from emgd_drivers.emg8.protocol import (
     Request,
     Status,
     frame_samples,
+    unpack_impedance_test,
 )
 from emgd_ext.emg8 import Emg8Decoder
 from emgd_ext.source import Source
@@ -72,6 +76,7 @@ class Emg8Amplifier(Amplifier):
             counts = len(self._saturation_counts)
             raise DeviceError(f"{self}: {counts} saturation counts for {self._device.channels} channels; give one each")
         self._channels = self._read_channels()
+        self._impedance = self._read_impedance()
 
     def __str__(self) -> str:
         return f"emg8 {self._serial}"
@@ -93,6 +98,7 @@ class Emg8Amplifier(Amplifier):
             isolated=True,
             simulated=self._simulated,
             speed=self._speed,
+            impedance=self._impedance,
             notes=self._notes,
         )
 
@@ -164,6 +170,19 @@ class Emg8Amplifier(Amplifier):
         silent = status.last_error is LastError.KEEP_ALIVE_EXPIRED
         return DeviceStatus(status.state, status.frames, status.samples, status.overflowed_samples, silent)
 
+    def set_impedance_test(self, channel: int | None, sides: Side) -> None:
+        """Send the test current through electrodes of one channel (None: all), also while streaming; NONE ends it.
+
+        A mark of code 5 tells the first sample with it. DeviceRefusedError where `info.impedance` is None, or for a
+        channel that is not there.
+        """
+        index = ALL_CHANNELS if channel is None else channel
+        try:
+            self._transport.control_out(Request.IMPEDANCE_TEST, sides, index)
+        except DeviceRefusedError as error:
+            where = "all channels" if channel is None else f"channel {channel}"
+            raise DeviceRefusedError(f"{self}: no test current through {sides.name} of {where}: {error}") from error
+
     def close(self) -> None:
         """Let go of the device."""
         self._transport.close()
@@ -176,6 +195,11 @@ class Emg8Amplifier(Amplifier):
                 "update the one that is older"
             )
         return info
+
+    def _read_impedance(self) -> ImpedanceTest | None:
+        if Capability.IMPEDANCE not in self._device.capabilities:
+            return None
+        return unpack_impedance_test(self._transport.control_in(Request.GET_IMPEDANCE_TEST, 0, 0, IMPEDANCE_TEST.size))
 
     def _read_channels(self) -> tuple[ChannelInfo, ...]:
         found = []

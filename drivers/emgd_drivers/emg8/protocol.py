@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from emgd_drivers.api import DeviceError, Mode, RunState
+from emgd_drivers import api
+from emgd_drivers.api import DeviceError, ImpedanceTest, Mode, RunState, Side
 from emgd_ext.emg8 import Frame
 from emgd_ext.kernels import crc32c, pack24
 
@@ -23,8 +24,8 @@ PROTOCOL_VERSION: Final = 0x0100
 """The only version of the control protocol there is; another one means other bytes."""
 
 MAX_CHANNELS: Final = 1024
-ALL_CHANNELS: Final = 0xFFFF
-"""wIndex of SET_CHANNEL that means every channel."""
+ALL_CHANNELS: Final = api.ALL_CHANNELS
+"""wIndex of SET_CHANNEL and IMPEDANCE_TEST, and channel of an impedance mark, that means every channel."""
 
 MAX_SERIAL_CHARACTERS: Final = 32
 
@@ -57,6 +58,7 @@ STATUS: Final = struct.Struct("<BBHIQQQ")
 LATCH: Final = struct.Struct("<QQ")
 RATE: Final = struct.Struct("<d")
 CHANNEL_SETTING: Final = struct.Struct("<BBH")
+IMPEDANCE_TEST: Final = struct.Struct("<dd")
 HEADER: Final = struct.Struct("<4sBBHIHHQQHHII")
 MARK: Final = struct.Struct("<QBBHi")
 CHECK: Final = struct.Struct("<I")
@@ -92,6 +94,8 @@ class Request(IntEnum):
     LATCH_CLOCK = 0x09
     KEEP_ALIVE = 0x0A
     GET_STATUS = 0x0B
+    IMPEDANCE_TEST = 0x0C
+    GET_IMPEDANCE_TEST = 0x0D
 
 
 class Capability(IntFlag):
@@ -160,6 +164,7 @@ class MarkCode(IntEnum):
     STIMULUS = 2
     FOOTSWITCH = 3
     ELECTRODE = 4
+    IMPEDANCE = 5
 
 
 _Kind = TypeVar("_Kind", bound=IntEnum)
@@ -236,10 +241,11 @@ class Channel:
     label: str
     electrode_off: bool = False
     saturated: bool = False
+    test_current: Side = Side.NONE
 
     def pack(self) -> bytes:
         """32 bytes; a label that is too long in UTF-8 is cut at a character."""
-        state = self.electrode_off | self.saturated << 1
+        state = self.electrode_off | self.saturated << 1 | self.test_current << 2
         return CHANNEL.pack(self.gain, self.mode, state, 0, self.uv_per_count, _text_bytes(self.label, 16))
 
     @classmethod
@@ -247,7 +253,8 @@ class Channel:
         """From 32 bytes; DeviceError for another length or an unknown mode."""
         gain, mode, state, _, uv_per_count, label = _fields(CHANNEL, data, "GET_CHANNEL")
         known = _member(Mode, mode, "GET_CHANNEL says mode")
-        return cls(gain, known, uv_per_count, _text(label), bool(state & 1), bool(state & 2))
+        sides = Side(state >> 2 & Side.BOTH)
+        return cls(gain, known, uv_per_count, _text(label), bool(state & 1), bool(state & 2), sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +280,22 @@ class Status:
         known = _member(RunState, state, "GET_STATUS says state")
         reason = _member(LastError, error, "GET_STATUS says last_error")
         return cls(known, reason, frames, samples, overflowed, tick)
+
+
+def pack_impedance_test(test: ImpedanceTest) -> bytes:
+    """GET_IMPEDANCE_TEST: 16 bytes."""
+    return IMPEDANCE_TEST.pack(test.frequency_hz, test.current_na)
+
+
+def unpack_impedance_test(data: bytes) -> ImpedanceTest:
+    """From 16 bytes; DeviceError for another length, or a current or frequency that measures nothing."""
+    frequency_hz, current_na = _fields(IMPEDANCE_TEST, data, "GET_IMPEDANCE_TEST")
+    if not (0 < frequency_hz < inf and 0 < current_na < inf):
+        raise DeviceError(
+            f"emg8: GET_IMPEDANCE_TEST says {current_na:g} nA at {frequency_hz:g} Hz; both must be above 0: "
+            "is the firmware sound?"
+        )
+    return ImpedanceTest(frequency_hz, current_na, has_marks=True)
 
 
 def frame_samples(rate_hz: float, channels: int) -> int:

@@ -52,6 +52,7 @@ def build(spec: DeviceSpec, measured: Signal, now_ns: int) -> Emg8Model:
         spec.plan,
         speed=spec.speed,
         serial=spec.serial,
+        electrodes=spec.electrodes,
         fifo_bytes=spec.fifo_bytes,
         now_ns=now_ns,
     )

@@ -7,6 +7,8 @@ from emgd_drivers.api import Amplifier
 from emgd_drivers.emg8.protocol import MAX_CHANNELS
 from emgd_drivers.fields import Field, FieldError, Problem
 from emgd_drivers.sim import DeviceSpec, open_simulated
+from emgd_drivers.sim.electrodes import ALLOWED_FORMS as ELECTRODE_FORMS
+from emgd_drivers.sim.electrodes import parse_electrodes
 from emgd_drivers.sim.faults import ALLOWED_FORMS
 from emgd_drivers.sim.model import SERIAL
 
@@ -21,6 +23,7 @@ FIELDS: Final = (
     Field("rate_hz", float, "samples per second and channel", 48_000.0, 1000, 100_000),
     Field("triggers", bool, "a trigger mark once a second", True),
     Field("serial", str, "serial number", SERIAL, 1, 32),
+    Field("electrodes", list, "electrodes that are not good, such as 0:E1=dry or 3=bridge", (), 0, 4096),
     SPEED_FIELD,
     FAULTS_FIELD,
 )
@@ -28,7 +31,12 @@ FIELDS: Final = (
 
 def open_amplifier(options: Mapping[str, Any]) -> Amplifier:
     """Open the simulated amplifier; DeviceError or FieldError in one line."""
-    return open_with_faults(signal="synthetic", **options)
+    electrodes = tuple(options.get("electrodes", ()))
+    try:
+        parse_electrodes(electrodes, options["channels"])
+    except ValueError as error:
+        raise FieldError(Problem.BAD, "electrodes", str(error), ELECTRODE_FORMS) from None
+    return open_with_faults(**{**options, "signal": "synthetic", "electrodes": electrodes})
 
 
 def open_with_faults(*, faults: list[str], **spec: Any) -> Amplifier:

@@ -25,6 +25,7 @@ class FaultKind(StrEnum):
     STALL = "stall"
     SATURATE = "saturate"
     ELECTRODE = "electrode"
+    STIMULUS = "stimulus"
     UNPLUG = "unplug"
 
 
@@ -34,7 +35,7 @@ class Fault:
 
     `byte` is how many bytes a truncated frame keeps, or which byte of a corrupt frame has its bits flipped (modulo the
     frame's length); `channel` is for saturate and electrode; `stall_ns` is how long delivery is held up;
-    `electrode_on` puts an electrode back.
+    `electrode_on` puts an electrode back. A stimulus is one pulse at the first sample of each frame.
     """
 
     kind: FaultKind
@@ -111,6 +112,7 @@ FORMS: Final = (
     _form("stall@FRAME:TIME", rf"stall{_AT}:(?P<stall>{_NUMBER}){_UNIT}", FaultKind.STALL),
     _form("saturate@FRAME[+FRAMES]:CHANNEL", rf"saturate{_AT}{_FRAMES}:(?P<channel>\d{{1,4}})", FaultKind.SATURATE),
     _form("electrode@FRAME:CHANNEL[=on]", rf"electrode{_AT}:(?P<channel>\d{{1,4}})(?P<on>=on)?", FaultKind.ELECTRODE),
+    _form("stimulus@FRAME[+FRAMES]", f"stimulus{_AT}{_FRAMES}", FaultKind.STIMULUS),
     _form("unplug@FRAME", f"unplug{_AT}", FaultKind.UNPLUG),
     _form("wrap", "(?P<wrap>wrap)"),
     _form("drift=50ppm", f"drift=(?P<drift>[+-]?{_NUMBER})ppm"),

@@ -1,6 +1,7 @@
 """From a signal to the frames of one stream: numbers, ticks, marks, and the faults that happen inside the device."""
 
 from fractions import Fraction
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from emgd_drivers.emg8.protocol import (
     encode_frame,
     frame_samples,
 )
+from emgd_drivers.sim.electrodes import CurrentSource
 from emgd_drivers.sim.faults import Fault, FaultKind, FaultPlan
 from emgd_drivers.sim.signal import Signal
 from emgd_ext.kernels import saturated
@@ -26,13 +28,14 @@ WRAP_AFTER_FRAMES: Final = 8
 
 
 class FrameMaker:
-    """What a device remembers between START and END. Sample 0 is taken at `start_tick`."""
+    """What a device remembers between START and END. Sample 0 is taken at `start_tick`, `current` is new with it."""
 
-    def __init__(self, signal: Signal, plan: FaultPlan, start_tick: int) -> None:
+    def __init__(self, signal: Signal, plan: FaultPlan, start_tick: int, current: CurrentSource) -> None:
         self.next_sample = 0
-        self.electrodes_off: set[int] = set()
         self.frames = 0
         self.discarded_frames = 0
+        self.current: Final = current
+        self._stimuli = 0
         self._signal = signal
         self._plan = plan
         self._start_tick = start_tick
@@ -67,14 +70,17 @@ class FrameMaker:
     def data(self, count: int) -> bytes:
         """A frame with the next `count` samples."""
         first = self.next_sample
-        samples = self._signal.read(first, count)
-        marks = self._signal.marks(first, count)
-        for fault in self._plan.at(self.frames):
+        marks: list[Mark] = []
+        if self.frames == 0:
+            marks += [(first, MarkCode.ELECTRODE, channel, 1) for channel in sorted(self.current.off_channels)]
+        faults = self._plan.at(self.frames)
+        marks += [mark for fault in faults if (mark := self._mark_of(fault)) is not None]
+        samples, changes = self.current.apply(self._signal.read(first, count), first)
+        marks = sorted([*marks, *changes, *self._signal.marks(first, count)], key=itemgetter(0))
+        for fault in faults:
             if fault.kind is FaultKind.SATURATE:
                 samples = samples.copy()
                 samples[:, fault.channel] = self._signal.saturation_counts[fault.channel]
-            elif fault.kind is FaultKind.ELECTRODE:
-                marks = [self._electrode_mark(fault), *marks]
         if len(marks) > MAX_MARKS:
             raise ValueError(f"{len(marks)} marks in the {count} samples from {first} on; a frame holds {MAX_MARKS}")
         self._last = samples
@@ -88,12 +94,17 @@ class FrameMaker:
         """Which channels were saturated in the last frame, shape (channels,)."""
         return saturated(np.ascontiguousarray(self._last), np.array(self._signal.saturation_counts, np.int32))
 
-    def _electrode_mark(self, fault: Fault) -> Mark:
-        """Take an electrode off or put it back."""
+    def _mark_of(self, fault: Fault) -> Mark | None:
+        """What a fault does to electrodes and stimuli from the next sample on; None for faults of another kind."""
+        if fault.kind is FaultKind.STIMULUS:
+            self._stimuli += 1
+            return (self.next_sample, MarkCode.STIMULUS, 0, self._stimuli)
+        if fault.kind is not FaultKind.ELECTRODE:
+            return None
         if fault.electrode_on:
-            self.electrodes_off.discard(fault.channel)
+            self.current.put_back(fault.channel)
         else:
-            self.electrodes_off.add(fault.channel)
+            self.current.take_off(fault.channel)
         return (self.next_sample, MarkCode.ELECTRODE, fault.channel, int(not fault.electrode_on))
 
     def _frame(self, samples: Samples, frame_type: FrameType, marks: list[Mark]) -> bytes:

@@ -4,11 +4,11 @@ It knows no clock: host time (CLOCK_MONOTONIC, ns) comes in with every call and 
 falls between two calls happens in its order and at its own instant, so that the bytes do not depend on the steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from emgd_drivers.api import DeviceLostError, Mode, RunState
+from emgd_drivers.api import DeviceLostError, Mode, RunState, Side
 from emgd_drivers.emg8.exchange import Stall
 from emgd_drivers.emg8.protocol import (
     ALL_CHANNELS,
@@ -29,7 +29,9 @@ from emgd_drivers.emg8.protocol import (
     Status,
     frame_bytes,
     frame_samples,
+    pack_impedance_test,
 )
+from emgd_drivers.sim.electrodes import TEST, CurrentSource, parse_electrodes
 from emgd_drivers.sim.faults import FaultKind, FaultPlan
 from emgd_drivers.sim.fifo import Fifo, Send
 from emgd_drivers.sim.frames import FrameMaker
@@ -69,14 +71,16 @@ class _Row:
     uses_index: bool = False
     only_idle: bool = False
     needs_clock: bool = False
+    needs_electrodes: bool = False
 
 
 class Emg8Model:
     """An emg8 device that measures `signal`, powered up at `now_ns`.
 
     `speed` N lets its clock run N times as fast, 0 = as fast as the host takes it, without a clock that can be
-    latched. `fifo_bytes` is the size of its sample FIFO, None = a quarter of a second. ValueError for a plan that
-    names a channel which the signal does not have, a bad speed or serial, or a FIFO that holds not even one frame.
+    latched. `electrodes` are the strings of sim/electrodes.py. `fifo_bytes` is the size of its sample FIFO, None = a
+    quarter of a second. ValueError for a plan or electrodes that name a channel which the signal does not have, a bad
+    speed or serial, or a FIFO that holds not even one frame.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Emg8Model:
         *,
         speed: float = 1.0,
         serial: str = SERIAL,
+        electrodes: Sequence[str] = (),
         fifo_bytes: int | None = None,
         now_ns: int = 0,
     ) -> None:
@@ -94,6 +99,7 @@ class Emg8Model:
         self._signal = signal
         self.serial: Final = serial
         self._settings = [ChannelSetting()] * signal.channels
+        self._pairs = parse_electrodes(electrodes, signal.channels)
         self._free_running = speed == 0
         self._oscillator = Oscillator(
             round(TICK_HZ * (speed or 1)),
@@ -105,7 +111,7 @@ class Emg8Model:
         self._fifo = Fifo(fifo_bytes or _usual_fifo_bytes(signal, speed), self._plan)
         self._arrived: list[bytes] = []
         self._send: Send = self._gather
-        self._frames = FrameMaker(signal, self._plan, 0)
+        self._frames = self._new_frames(0)
         self._state = RunState.IDLE
         self._last_error = LastError.NONE
         self._overflowed_samples = 0
@@ -164,7 +170,7 @@ class Emg8Model:
         """USB bus reset: the stream is over without an END, what waits is forgotten; clock and settings stay."""
         self.run(now_ns)
         self._fifo.clear()
-        self._frames = FrameMaker(self._signal, self._plan, 0)
+        self._frames = self._new_frames(0)
         self._state = RunState.IDLE
         self._last_error = LastError.NONE
         self._overflowed_samples = 0
@@ -206,6 +212,8 @@ class Emg8Model:
         row = self._ROWS.get(setup.request)
         if row is None or setup.direction != row.direction or (row.needs_clock and self._free_running):
             raise _Refusal(LastError.UNKNOWN_REQUEST)
+        if row.needs_electrodes and not self._has_electrodes:
+            raise _Refusal(LastError.UNKNOWN_REQUEST)
         if row.only_idle and self._state is RunState.STREAMING:
             raise _Refusal(LastError.NOT_NOW)
         if (setup.value and not row.uses_value) or (setup.index and not row.uses_index):
@@ -217,10 +225,9 @@ class Emg8Model:
     # What each request does: (setup, data, now_ns) -> answer.
 
     def _get_info(self, _setup: Setup, _data: bytes, _now_ns: int) -> bytes:
-        tunable = isinstance(self._signal, TunableSignal)
         capabilities = Capability.TRIGGER | Capability.ELECTRODE_OFF | Capability.KEEP_ALIVE
-        if tunable:
-            capabilities |= Capability.TEST_SIGNAL
+        if self._has_electrodes:
+            capabilities |= Capability.TEST_SIGNAL | Capability.IMPEDANCE
         if not self._free_running:
             capabilities |= Capability.CLOCK_LATCH
         low_hz, high_hz = _rate_bounds_hz(self._signal)
@@ -244,7 +251,7 @@ class Emg8Model:
         # Without a clock ticks count samples alone, so that every run gives the same bytes.
         start_tick = 0 if self._free_running else self._oscillator.tick(now_ns)
         self._fifo.clear()
-        self._frames = FrameMaker(self._signal, self._plan, start_tick)
+        self._frames = self._new_frames(start_tick)
         self._state = RunState.STREAMING
         self._last_error = LastError.NONE
         self._overflowed_samples = 0
@@ -294,8 +301,9 @@ class Emg8Model:
             mode=self._settings[channel].mode,
             uv_per_count=self._signal.uv_per_count[channel],
             label=self._signal.labels[channel],
-            electrode_off=channel in self._frames.electrodes_off,
+            electrode_off=channel in self._frames.current.off_channels,
             saturated=bool(self._frames.saturated_channels()[channel]),
+            test_current=self._frames.current.sides(channel),
         ).pack()
 
     def _latch_clock(self, _setup: Setup, _data: bytes, now_ns: int) -> bytes:
@@ -312,6 +320,20 @@ class Emg8Model:
         counts = (self._fifo.frames_sent, samples, self._overflowed_samples, tick)
         return Status(self._state, self._last_error, *counts).pack()
 
+    def _impedance_test(self, setup: Setup, _data: bytes, now_ns: int) -> bytes:
+        if setup.index >= self._signal.channels and setup.index != ALL_CHANNELS:
+            raise _Refusal(LastError.BAD_CHANNEL)
+        if setup.value > Side.BOTH:
+            raise _Refusal(LastError.BAD_VALUE)
+        streaming = self._state is RunState.STREAMING
+        seq = self._samples_taken(now_ns)
+        if not self._frames.current.switch(seq, setup.index, Side(setup.value), streaming=streaming):
+            raise _Refusal(LastError.NOT_NOW)
+        return b""
+
+    def _get_impedance_test(self, _setup: Setup, _data: bytes, _now_ns: int) -> bytes:
+        return pack_impedance_test(TEST)
+
     _ROWS: ClassVar[dict[int, _Row]] = {
         Request.GET_INFO: _Row(Direction.IN, _get_info),
         Request.GET_SERIAL: _Row(Direction.IN, _get_serial),
@@ -326,9 +348,24 @@ class Emg8Model:
         Request.LATCH_CLOCK: _Row(Direction.IN, _latch_clock, needs_clock=True),
         Request.KEEP_ALIVE: _Row(Direction.OUT, _keep_alive, uses_value=True),
         Request.GET_STATUS: _Row(Direction.IN, _get_status),
+        Request.IMPEDANCE_TEST: _Row(
+            Direction.OUT, _impedance_test, uses_value=True, uses_index=True, needs_electrodes=True
+        ),
+        Request.GET_IMPEDANCE_TEST: _Row(Direction.IN, _get_impedance_test, needs_electrodes=True),
     }
 
     # Streaming.
+
+    def _new_frames(self, start_tick: int) -> FrameMaker:
+        """A stream that begins, without test current."""
+        connected = [setting.mode is Mode.NORMAL for setting in self._settings]
+        current = CurrentSource(self._signal, self._pairs, connected)
+        return FrameMaker(self._signal, self._plan, start_tick, current)
+
+    @property
+    def _has_electrodes(self) -> bool:
+        """A recording was made long ago: no current goes through its electrodes."""
+        return isinstance(self._signal, TunableSignal)
 
     def _advance(self, now_ns: int) -> None:
         """Take and deliver all that belongs before `now_ns`, in order."""
@@ -380,6 +417,7 @@ class Emg8Model:
     def _end(self, at_ns: int) -> None:
         index = self._frames.frames
         self._fifo.push(self._frames.end(), index, at_ns)
+        self._frames.current.end()
         self._state = RunState.ENDED
 
     def _samples_taken(self, now_ns: int) -> int:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
+from emgd_drivers.sim.electrodes import parse_electrodes
 from emgd_drivers.sim.faults import FaultPlan
 from emgd_drivers.sim.model import SERIAL
 
@@ -11,9 +12,9 @@ from emgd_drivers.sim.model import SERIAL
 class DeviceSpec:
     """A simulated device. `signal` is "synthetic", or "recording" with the file at `path`.
 
-    `channels`, `rate_hz`, `triggers` and `length` (samples, None = endless) are for the synthetic signal, `loop` and
-    `sidecar` for a recording. `speed` 0 = as fast as possible. `faults` are the strings of sim/faults.py; ValueError
-    when one of them is bad.
+    `channels`, `rate_hz`, `triggers`, `length` (samples, None = endless) and `electrodes` (the strings of
+    sim/electrodes.py) are for the synthetic signal, `loop` and `sidecar` for a recording. `speed` 0 = as fast as
+    possible. `faults` are the strings of sim/faults.py; ValueError when one of them is bad.
     """
 
     signal: str = "synthetic"
@@ -27,12 +28,17 @@ class DeviceSpec:
     speed: float = 1.0
     serial: str = SERIAL
     faults: tuple[str, ...] = ()
+    electrodes: tuple[str, ...] = ()
     fifo_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.signal not in {"synthetic", "recording"}:
             raise ValueError(f"signal is {self.signal!r}; choose synthetic or recording")
         FaultPlan.parse(self.faults)
+        if self.signal == "synthetic":
+            parse_electrodes(self.electrodes, self.channels)
+        elif self.electrodes:
+            raise ValueError("electrodes are for the synthetic signal: a recording has those it was made with")
 
     def to_json(self) -> str:
         """For the command line of the device's process."""
@@ -42,7 +48,7 @@ class DeviceSpec:
     def from_json(cls, text: str) -> "DeviceSpec":
         """From what `to_json` wrote."""
         fields = json.loads(text)
-        return cls(**(fields | {"faults": tuple(fields.get("faults", ()))}))
+        return cls(**(fields | {name: tuple(fields.get(name, ())) for name in ("faults", "electrodes")}))
 
     @property
     def plan(self) -> FaultPlan:

@@ -23,7 +23,17 @@ enum {
 };
 
 /* Mark codes; number = index in emgd_wire.kinds.MARK_CODES. */
-enum { EMGD_MARK_UNKNOWN = 0, EMGD_MARK_TRIGGER, EMGD_MARK_STIMULUS, EMGD_MARK_FOOTSWITCH, EMGD_MARK_ELECTRODE, EMGD_MARK_CODES };
+enum {
+    EMGD_MARK_UNKNOWN = 0,
+    EMGD_MARK_TRIGGER,
+    EMGD_MARK_STIMULUS,
+    EMGD_MARK_FOOTSWITCH,
+    EMGD_MARK_ELECTRODE,
+    EMGD_MARK_IMPEDANCE, /* value: electrodes that carry the test current from this sample on, 0 = none */
+    EMGD_MARK_CODES
+};
+
+enum { EMGD_MARK_ALL_CHANNELS = 0xFFFF }; /* channel of an impedance mark */
 
 typedef struct {
     uint64_t seq;
@@ -41,8 +51,9 @@ typedef struct {
     uint32_t count; /* samples */
     uint64_t first; /* number of the first sample, as the device counts */
     uint64_t tick;  /* device tick of the first sample */
+    int64_t host_ns; /* when its last byte was here; 0: just now, in the newest transfer */
     uint32_t mark_count;
-    const uint8_t *samples; /* packed, inside the transfer; NULL unless good */
+    const uint8_t *samples; /* packed, as the device sent them; NULL unless good */
     const uint8_t *marks;
 } emgd_frame;
 

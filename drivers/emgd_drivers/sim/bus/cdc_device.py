@@ -107,8 +107,8 @@ class CdcAcmDevice(UsbDevice):
 
     @property
     def unplugged(self) -> bool:
-        """A serial model stays where it is."""
-        return False
+        """Most serial models stay where they are; those with faults may say that they are gone."""
+        return bool(getattr(self._model, "unplugged", False))
 
     def report(self, _now_ns: int) -> dict[str, int | str]:
         """What the host has set, and how much it sent."""

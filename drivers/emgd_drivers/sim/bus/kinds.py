@@ -43,6 +43,7 @@ EMG8_FIELDS: Final = (
     Field("triggers", bool, "a trigger mark once a second", False),
     Field("length", int, "samples after which the signal ends; 0 = never", 0, 0),
     Field("recording", str, "play this file instead of made-up EMG (docs/replay.md)", ""),
+    Field("sidecar", str, "rate, unit and labels that the recording does not tell; else the file beside it", ""),
     Field("loop", bool, "begin the recording again at its end", False),
     Field("speed", float, "times real time; 0 = as fast as possible", 1.0, 0, MAX_SPEED),
     Field(
@@ -69,6 +70,7 @@ def _emg8(options: Mapping[str, Any]) -> Make:
         triggers=options["triggers"],
         length=options["length"] or None,
         path=options["recording"],
+        sidecar=options["sidecar"] or None,
         loop=options["loop"],
         speed=options["speed"],
         serial=options["serial"],
@@ -94,10 +96,16 @@ def _serial_kind(text: str, identity: UsbIdentity, module: str) -> DeviceKind:
 
 
 _HERE: Final = "emgd_drivers.sim.bus"
+_DUE: Final = UsbIdentity(0x2341, 0x003E, "Arduino LLC", "Arduino Due")
+_DONGLE: Final = UsbIdentity(0x1209, 0x0004, "emgd project", "Cyton dongle")
+"""The real dongle has an FTDI chip, which is not CDC-ACM; behind its port the bytes are the same."""
+
 _TEST_SERIAL: Final = UsbIdentity(0x1209, 0x0003, "emgd project", "loopback")
 
 KINDS: Final[dict[str, DeviceKind]] = {
     "emg8": DeviceKind("the reference amplifier, vendor bulk, 1209:0001", EMG8_FIELDS, _emg8),
+    "hackeeg": _serial_kind("HackEEG on an Arduino Due, CDC-ACM", _DUE, "emgd_drivers.sim.hackeeg"),
+    "cyton": _serial_kind("OpenBCI Cyton, as CDC-ACM", _DONGLE, "emgd_drivers.sim.cyton"),
     "loopback": _serial_kind("a CDC-ACM port that sends back what it gets", _TEST_SERIAL, f"{_HERE}.loopback"),
 }
 """Kind as written on the command line -> what it is."""

@@ -1,0 +1,1 @@
+"""The OpenBCI Cyton (docs/devices/cyton.md): `protocol` is bytes and values, `driver` talks to it."""
