@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from conftest import ROOT
 from emgd import config, filters, main
 from emgd.acquisition import channel_specs
 from emgd.config import ConfigError
+from paths import ROOT
 
 GOOD = """\
 # a cart

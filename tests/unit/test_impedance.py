@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import ROOT
 from emgd import impedance
 from emgd.electrode_states import Contact, Window, describe, read
 from emgd.impedance import (
@@ -34,6 +33,7 @@ from emgd_drivers.api import (
     Side,
 )
 from emgd_drivers.sim.electrodes import OFF, Electrode, Pair
+from paths import ROOT
 
 RATE_HZ = 1000.0
 STEP_MS = 20

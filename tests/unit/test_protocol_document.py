@@ -6,11 +6,11 @@ import msgpack
 import numpy as np
 import pytest
 
-from conftest import ROOT
 from emgd import templates, verbs
 from emgd.templates import causes_in
 from emgd_wire import codec, kinds
 from emgd_wire.kinds import ErrorCode, Flag, Kind
+from paths import ROOT
 
 TEXT = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
 EXAMPLE = TEXT[TEXT.index("## 9. Worked example") :]
