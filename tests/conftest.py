@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from paths import ROOT
+
 # How long an example takes is the machine's affair: it may stall for tens of milliseconds.
 settings.register_profile("emgd", deadline=None)
 settings.load_profile("emgd")
-
-ROOT = Path(__file__).parent.parent
 
 
 def pytest_configure():

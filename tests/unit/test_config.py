@@ -9,6 +9,7 @@ import pytest
 from emgd import config, filters, main
 from emgd.acquisition import channel_specs
 from emgd.config import ConfigError
+from paths import ROOT
 
 ROOT = Path(__file__).parents[2]
 

@@ -32,6 +32,7 @@ from emgd_drivers.api import (
     Side,
 )
 from emgd_drivers.sim.electrodes import OFF, Electrode, Pair
+from paths import ROOT
 
 ROOT = Path(__file__).parents[2]
 

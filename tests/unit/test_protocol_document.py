@@ -11,6 +11,7 @@ from emgd import templates, verbs
 from emgd.templates import causes_in
 from emgd_wire import codec, kinds
 from emgd_wire.kinds import ErrorCode, Flag, Kind
+from paths import ROOT
 
 ROOT = Path(__file__).parents[2]
 

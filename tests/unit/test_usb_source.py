@@ -7,7 +7,6 @@ import subprocess
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +22,8 @@ from emgd_ext.emg8 import Emg8Decoder
 from emgd_ext.loop import SampleLoop
 from emgd_ext.ring import Ring
 from emgd_ext.usb import BulkSource, libusb_version
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 COMPLETED, ERROR, TIMED_OUT, CANCELLED, STALL, NO_DEVICE, OVERFLOW = range(7)
 IO, ACCESS, GONE, BUSY, PIPE, NO_MEM, OTHER = -1, -3, -4, -6, -9, -11, -99
 COUNT, EACH = 4, 64
