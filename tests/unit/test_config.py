@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,6 @@ from emgd import config, filters, main
 from emgd.acquisition import channel_specs
 from emgd.config import ConfigError
 from paths import ROOT
-
-ROOT = Path(__file__).parents[2]
 
 GOOD = """\
 # a cart

@@ -1,7 +1,6 @@
 """The impedance check on virtual time: what it finds, what disturbs it, and that no test current outlives it."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,8 +32,6 @@ from emgd_drivers.api import (
 )
 from emgd_drivers.sim.electrodes import OFF, Electrode, Pair
 from paths import ROOT
-
-ROOT = Path(__file__).parents[2]
 
 
 def last(world):

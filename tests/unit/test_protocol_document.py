@@ -1,7 +1,6 @@
 """docs/protocol.md against the code: its hex example, its tables of kinds, causes, verbs and errors."""
 
 import re
-from pathlib import Path
 
 import msgpack
 import numpy as np
@@ -12,8 +11,6 @@ from emgd.templates import causes_in
 from emgd_wire import codec, kinds
 from emgd_wire.kinds import ErrorCode, Flag, Kind
 from paths import ROOT
-
-ROOT = Path(__file__).parents[2]
 
 TEXT = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
 EXAMPLE = TEXT[TEXT.index("## 9. Worked example") :]
