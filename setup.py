@@ -30,6 +30,7 @@ MODULES: dict[str, list[str]] = {
     "decoder": [],
     "emg8": ["crc.c", "unpack.c"],
     "fixed": ["count.c", "layout.c"],
+    "gate": ["dose.c", "gate.c", "gate_limits.c", "judge.c"],
     "loop": ["biquad.c", "ring.c", "sequence.c", "unpack.c"],
     "template": [],
     "prefixes": [],
