@@ -18,10 +18,6 @@ STREAM_S = 60
 CYCLES = 20
 SEED = 20_26
 
-GAP_TOLERANCE_S = 0.1
-"""How far a gap's length may be from what the stamps on both sides say: the clock model of a device that has just come
-back is some milliseconds wrong here."""
-
 ECHOES = 20
 ECHO = f"""
 import os, serial, time
@@ -99,21 +95,21 @@ def test_survives_unplugging_at_random_times(cart):
     cart.wait_until_streaming()
     main = cart.show("MainPID", "NRestarts")
     before = cart.watch()["status"]
-    place, seen = 0, []
+    place = 0
     for cycle in range(CYCLES):
         time.sleep(chance.uniform(0.0, 1.0))
         cart.bus.say(f"unplug {AMPLIFIER}")
-        place, lost = cart.wait_for("state", after=place, state="lost")
+        place, _ = cart.wait_for("state", after=place, state="lost")
         if cycle % 5 == 4:
             # Now and then it is pulled out again before, or just when, the service has got hold of it.
             cart.bus.say(f"plug {AMPLIFIER}")
             time.sleep(chance.uniform(0.0, 2.0))
             cart.bus.say(f"unplug {AMPLIFIER}")
+            # It may have streamed for a moment: what is waited for comes after that.
+            place = len(cart.events())
         time.sleep(chance.uniform(0.0, 0.5))
         cart.bus.say(f"plug {AMPLIFIER}")
-        # What came before it was pulled out for good may have streamed too: go by the last that is told.
-        place, resumed = cart.wait_for("resumed", after=place)
-        seen.append((lost, resumed))
+        place, _ = cart.wait_for("resumed", after=place)
     cart.wait_until_streaming()
     events, done = cart.stop_watching()
     after = done["status"]
@@ -157,10 +153,10 @@ def test_the_contract_holds_on_a_real_bus(cart):
 
 def test_powered_off_while_streaming_it_ends_clean(cart):
     cart.wait_until_streaming()
-    offset = len(cart.console())
+    offset = len(cart.machine.console())
     cart.machine.monitor("system_powerdown")
     assert cart.machine.wait() == 0
-    console = cart.console(offset)
+    console = cart.machine.console(offset)
     stopped = [line for line in console.splitlines() if "emgd.service" in line]
     assert any("emgd.service: Deactivated successfully." in line for line in stopped), "\n".join(stopped)
     assert not [line for line in stopped if re.search(r"Failed|timed out|SIGKILL|status=[1-9]", line)]
