@@ -5,7 +5,6 @@ neither. All of them mean the same to a driver.
 """
 
 import errno
-import getpass
 import os
 import termios
 import time
@@ -15,10 +14,8 @@ import serial
 from serial.tools import list_ports
 
 from emgd_drivers.api import DeviceError, DeviceLostError, DeviceNotFoundError, DevicePermissionError
+from emgd_drivers.usb.errors import GROUP, RULES_FILE, group_of, user_name
 from emgd_ext.source import SerialSource
-
-GROUP: Final = "dialout"
-"""Debian's group of serial ports."""
 
 GONE: Final = (serial.SerialException, OSError, termios.error)
 
@@ -117,10 +114,10 @@ class SerialPort:
 def _cannot_open(error: Exception, path: str, name: str) -> DeviceError:
     number = getattr(error, "errno", None)
     if number in (errno.EACCES, errno.EPERM):
-        user = getpass.getuser()
+        user, group = user_name(), group_of(path)
         return DevicePermissionError(
-            f"{name}: {user} may not open {path}; the group {GROUP} may: sudo usermod -aG {GROUP} {user}, "
-            "then log in again"
+            f"{name}: {user} may not open {path}; the group {group} may ({RULES_FILE} makes it {GROUP}): "
+            f"sudo usermod -aG {group} {user}, then log in again"
         )
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         ports = ", ".join(port.device for port in list_ports.comports()) or "none"
