@@ -114,9 +114,10 @@ class Supervisor:
         ]
 
     def request_stop(self, *_signal: Any) -> None:
-        """End `run` soon; safe in a signal handler."""
-        self._stopping = True
-        os.eventfd_write(self._wake, 1)
+        """End `run` soon; safe in a signal handler. A second Ctrl-C while the service ends changes nothing."""
+        if not self._stopping:
+            self._stopping = True
+            os.eventfd_write(self._wake, 1)
 
     def run(self) -> None:
         """Serve until `request_stop`."""

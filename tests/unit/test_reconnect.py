@@ -158,3 +158,10 @@ def test_a_device_that_cannot_come_back_is_not_waited_for(tmp_path):
     service = Service(config.load(None, {"service": {"runtime_dir": str(tmp_path)}, "device": recording}))
     with pytest.raises(Exception, match="none"):
         service.start()
+
+
+def test_a_second_request_to_stop_changes_nothing(monkeypatch, tmp_path):
+    with serving(monkeypatch, tmp_path) as (service, _plug, seen, _):
+        with running(service):
+            seen.until_state("absent")
+        service.supervisor.request_stop()
