@@ -286,7 +286,8 @@ class TestDriver:
         transport = Recorder()
         set_up(transport, 8000.0, 1)
         asked = set(transport.device.requests)
-        assert asked == {Request.GET_INFO, Request.GET_SERIAL, Request.GET_CHANNEL, Request.GET_STATUS}
+        reads = {Request.GET_INFO, Request.GET_SERIAL, Request.GET_CHANNEL, Request.GET_STATUS}
+        assert asked == reads | {Request.GET_IMPEDANCE_TEST}
         assert transport.drained == 0
 
     def test_rate_and_gain_are_set_where_they_differ(self):
