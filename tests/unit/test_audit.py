@@ -72,6 +72,7 @@ def test_a_record_has_both_clocks_boot_session_and_the_chain(tmp_path):
     log.close()
 
 
+@pytest.mark.requirement("REQ-073")
 def test_the_chain_goes_on_over_restarts(tmp_path):
     path = written(written(tmp_path / "sub/a.jsonl", 3, "one"), 2, "two")
     records = [json.loads(line) for line in lines_of(path)]
@@ -80,6 +81,7 @@ def test_the_chain_goes_on_over_restarts(tmp_path):
     assert verify(path) == audit.Report(9, records[-1]["digest"])
 
 
+@pytest.mark.requirement("REQ-073")
 def test_what_was_recorded_outlives_the_process(tmp_path):
     path = tmp_path / "a.jsonl"
     program = (
@@ -104,6 +106,7 @@ def test_threads_may_record_together(tmp_path):
     assert verify(log.path).records == 202
 
 
+@pytest.mark.requirement("REQ-073")
 def test_a_torn_line_is_kept_and_told_of(tmp_path, whole):
     told = [json.loads(line) for line in whole if b'"recovered"' in line]
     assert [record["fields"] for record in told] == [tear_fields(b'{"seq":8,"mono_ns":123')]
@@ -217,6 +220,7 @@ def found(tmp_path, lines, head=None):
     return verify(path, head)
 
 
+@pytest.mark.requirement("REQ-072")
 @settings(max_examples=300)
 @given(data=st.data())
 def test_any_byte_that_was_changed_is_found(tmp_path_factory, whole, data):
@@ -229,6 +233,7 @@ def test_any_byte_that_was_changed_is_found(tmp_path_factory, whole, data):
     assert report.bad_line <= blob[:at].count(b"\n") + 1
 
 
+@pytest.mark.requirement("REQ-072")
 @given(data=st.data())
 def test_any_line_that_was_taken_out_doubled_or_moved_is_found(tmp_path_factory, whole, data):
     at = data.draw(st.integers(0, len(whole) - 1))
@@ -304,6 +309,7 @@ def test_emgctl_verifies_without_a_service(tmp_path, capsys):
     assert "No such file" in capsys.readouterr().err
 
 
+@pytest.mark.requirement("REQ-072")
 def test_a_stranger_verifies_it_with_the_documented_lines(tmp_path):
     document = (ROOT / "docs/safety/audit.md").read_text(encoding="utf-8")
     program = document.split("```python\n")[1].split("```")[0]
