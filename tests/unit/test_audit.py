@@ -191,6 +191,31 @@ def test_arming_is_refused_where_the_disk_is_nearly_full(tmp_path, monkeypatch):
         log.check()
 
 
+@pytest.mark.parametrize("call", ["fsync", "fdatasync", "pread", "write"])
+def test_a_log_that_cannot_be_opened_in_full_is_not_opened(tmp_path, monkeypatch, call):
+    def fails(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "a.jsonl"
+    with monkeypatch.context() as patched:
+        patched.setattr(audit.os, call, fails)
+        with pytest.raises(AuditError, match=re.escape(f"{path}: Input/output error")):
+            Audit.open(path)
+    Audit.open(path).close()
+    assert verify(path).damage is None
+
+
+def test_a_disk_that_cannot_say_what_is_free_is_no_disk_to_arm_on(tmp_path, monkeypatch):
+    def fails(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    log = Audit.open(tmp_path / "a.jsonl")
+    monkeypatch.setattr(audit.os, "fstatvfs", fails)
+    with pytest.raises(AuditError, match="Input/output error"):
+        log.check()
+    log.close()
+
+
 @pytest.mark.parametrize("fields", [{"x": object()}, {"x": float("nan")}, {"x": "x" * 70_000}])
 def test_what_cannot_be_written_down_is_an_error_and_the_log_goes_on(tmp_path, fields):
     log = Audit.open(tmp_path / "a.jsonl")
@@ -302,6 +327,11 @@ def test_emgctl_verifies_without_a_service(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [f"{path}: 5 records are whole", f"head {head}"]
     assert main(["audit", "verify", str(path), "--head", "0" * 63 + "1"]) == 1
     assert "DAMAGED, after the last line, cut: the digest that was kept" in capsys.readouterr().out
+    with path.open("ab") as file:
+        file.write(b'{"seq":')
+    written(path, 0)
+    assert main(["audit", "verify", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == "torn lines, each told of by the record behind it: 1"
     path.write_bytes(b"".join(lines_of(path)[1:]))
     assert main(["audit", "verify", str(path), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["damage"] == "removed"

@@ -239,6 +239,16 @@ def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path, capfd, argum
     assert message in errors[0]
 
 
+@pytest.mark.requirement("REQ-032")
+def test_a_service_with_milliamperes_for_microamperes_does_not_start(tmp_path, capfd):
+    path = written(tmp_path, "[limits]\ncurrent_ua = 50\n")
+    assert main.main(["run", "--config", str(path), "--runtime-dir", str(tmp_path / "run")]) == 1
+    errors = capfd.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith(f"emgd: {path}:2: [limits] current_ua: current_ua 50 µA is tighter than makes sense")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("speed", ["0", "-1", "fast", "2000", "nan"])
 def test_a_speed_that_cannot_be_is_a_usage_error(speed, capsys):
     with pytest.raises(SystemExit) as ended:
