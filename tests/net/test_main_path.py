@@ -144,6 +144,7 @@ def of_kind(heard, kind):
     return [(header, payload) for topic, header, payload in heard if header["kind"] == kind]
 
 
+@pytest.mark.requirement("REQ-096")
 def test_two_replays_publish_the_same_bytes(recordings, roomy):
     def play():
         path = recordings / "emgdb/emg_healthy.hea"
@@ -214,6 +215,7 @@ def played(short, roomy):
         yield {fault: pool.submit(play, fault) for fault in FAULTS}
 
 
+@pytest.mark.requirement("REQ-090")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_on_the_wire_is_published_with_range_and_cause(short, played, fault):
     _, counts = short
@@ -254,6 +256,7 @@ def test_unplugging_is_said_at_once_and_the_history_stays(short, roomy):
         assert "REPLAY-short" in said or "gone" in said
 
 
+@pytest.mark.requirement("REQ-095")
 def test_a_late_joiner_gets_description_and_state_at_once(short):
     path, _ = short
     with service("replay", path, "--speed", "max") as running:
@@ -280,6 +283,7 @@ def test_looping_goes_on_counting(short, roomy):
         assert (np.frombuffer(payload, "<i4").reshape(-1, 3) == wanted).all()
 
 
+@pytest.mark.requirement("REQ-093")
 def test_a_stopped_subscriber_harms_nobody_and_gets_everything_back(tmp_path):
     # A short queue overflows soon. The one who keeps reading gets along with it: his own holds all.
     path = tmp_path / "short_queue.toml"
@@ -391,6 +395,7 @@ def test_a_second_service_is_refused_and_the_first_goes_on(shared):
     assert shared.ask("ping")["host_time_ns"] > 0
 
 
+@pytest.mark.requirement("REQ-053")
 def test_sockets_are_open_to_owner_and_group_only(shared):
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in shared.directory.glob("*.sock")}
     assert modes == {"stream.sock": "0o660", "control.sock": "0o660"}

@@ -1,5 +1,6 @@
 """Configuration: every mistake gets one line with file, line, key, value and what is allowed."""
 
+import dataclasses
 import json
 import re
 
@@ -8,6 +9,7 @@ import pytest
 from emgd import config, filters, main
 from emgd.acquisition import channel_specs
 from emgd.config import ConfigError
+from emgd_drivers import registry
 from paths import ROOT
 
 GOOD = """\
@@ -60,7 +62,7 @@ BAD = {
     "unknown section": (
         "[servce]\n",
         1,
-        "[servce]: there is no section 'servce'; allowed: service, device, stream, filters",
+        "[servce]: there is no section 'servce'; allowed: service, device, stream, filters, stimulator, limits",
     ),
     "unknown key": (
         "[stream]\nblock_ms = 2\nblok = 3\n",
@@ -95,10 +97,55 @@ BAD = {
     ),
     "filters as a table": ("[filters]\n", 1, "[filters]: filters is not a table; allowed: [[filters]] tables"),
     "a section that is a number": ("stream = 3\n", 1, "[stream]: stream is not a table"),
+    "milliamperes for microamperes": (
+        "[limits]\n# 50 mA\ncurrent_ua = 50\n",
+        3,
+        "[limits] current_ua: current_ua 50 µA is tighter than makes sense; if you mean 50 mA, write 50000",
+    ),
+    "looser than the hard ceiling": (
+        "[limits.motor]\ncurrent_ua = 40000\n[limits]\ncurrent_ua = 100001\n",
+        4,
+        "[limits] current_ua: current_ua 100001 µA is looser than the hard ceiling, 100000 µA; allowed: integer, 1000",
+    ),
+    "looser than the profile": (
+        "[limits]\nstep_ua = 4000\n[limits.sensory]\nwidth_us = 200\ncurrent_ua = 40001\n",
+        5,
+        "[limits.sensory] current_ua: current_ua 40001 µA is looser than the profile sensory, 40000 µA",
+    ),
+    "a limit in a dotted key": (
+        "[limits]\nstep_ua = 4000\nmotor.width_us = 201\n",
+        3,
+        "[limits.motor] width_us: width_us 201 µs is looser than the profile motor",
+    ),
+    "a limit in an inline table": (
+        "[stream]\n[limits]\nmotor = { width_us = 201 }\n",
+        3,
+        "[limits.motor] width_us: width_us 201 µs is looser",
+    ),
+    "a limit in a key of dots alone": ("limits.motor.width_us = 201\n", 1, "[limits.motor] width_us: width_us 201 µs"),
+    "no such limit": ("[limits]\ncurrent_ma = 50\n", 2, "[limits] current_ma: there is no limit 'current_ma'"),
+    "no such profile": ("[limits.ncs]\nwidth_us = 100\n", 1, "[limits.ncs]: there is no profile 'ncs'; allowed: motor"),
+    "a limit that is a fraction": (
+        "[limits]\n\nlease_ms = 1.5\n",
+        3,
+        "lease_ms cannot be 1.5; allowed: integer, 100 to",
+    ),
+    "an enabled profile that is none": (
+        '[stimulator]\nenabled_profiles = ["motor", "x"]\n',
+        2,
+        "[stimulator] enabled_profiles: there is no profile 'x'; allowed: motor, ",
+    ),
+    "unknown stimulator": (
+        '[stimulator]\ndriver = "x"\n',
+        2,
+        "[stimulator] driver: driver cannot be 'x'; allowed: none",
+    ),
+    "an option of no stimulator": ('[stimulator]\nport = "x"\n', 2, "[stimulator] port: there is no 'port' here"),
     "bad level": ('[service]\nlog_level = "loud"\n', 2, "allowed: debug, info, warning, error"),
 }
 
 
+@pytest.mark.requirement("REQ-032")
 @pytest.mark.parametrize("case", BAD)
 def test_a_mistake_names_file_line_key_and_what_is_allowed(tmp_path, case):
     text, line, message = BAD[case]
@@ -133,6 +180,34 @@ def test_the_command_line_wins_and_is_named_when_it_is_wrong(tmp_path):
         config.load(path, {"device": {"speed": -1}})
 
 
+def test_without_a_word_there_is_no_stimulator_and_extended_is_off():
+    loaded = config.load(None)
+    assert loaded.stimulator.driver is None
+    assert "extended" not in loaded.stimulator.enabled_profiles
+    assert set(loaded.limits.profiles) == set(loaded.stimulator.enabled_profiles)
+
+
+def test_a_stimulator_has_its_drivers_options_beside_those_of_all(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.STIMULATORS, "mine", "emgd_drivers.skeleton")
+    text = '[stimulator]\ndriver = "mine"\nport = "/dev/ttyACM7"\nenabled_profiles = ["motor", "extended"]\n'
+    loaded = config.load(written(tmp_path, text))
+    assert (loaded.stimulator.driver, str(loaded.stimulator.options["port"])) == ("mine", "/dev/ttyACM7")
+    assert set(loaded.limits.profiles) == {"motor", "extended"}
+    assert loaded.stimulator.audit_file is None
+
+
+@pytest.mark.requirement("REQ-033")
+def test_a_profile_that_the_site_tightened_is_shown_and_not_hidden(tmp_path, capsys):
+    path = written(tmp_path, "[limits]\ncurrent_ua = 60000\n[limits.rns]\ncurrent_ua = 70000\nwidth_us = 100\n")
+    assert main.main(["config", "--config", str(path)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [printed["limits"]["rns"][name] for name in ("current_ua", "width_us")] == [60_000, 100]
+    assert printed["tightened"] == [
+        "motor: current_ua is 60000 by [limits], not 80000",
+        "rns: current_ua is 60000 by [limits], not 70000",
+    ]
+
+
 def test_config_prints_every_effective_value_as_json(tmp_path, capsys):
     assert main.main(["config", "--config", str(written(tmp_path, GOOD))]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -164,6 +239,16 @@ def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path, capfd, argum
     assert message in errors[0]
 
 
+@pytest.mark.requirement("REQ-032")
+def test_a_service_with_milliamperes_for_microamperes_does_not_start(tmp_path, capfd):
+    path = written(tmp_path, "[limits]\ncurrent_ua = 50\n")
+    assert main.main(["run", "--config", str(path), "--runtime-dir", str(tmp_path / "run")]) == 1
+    errors = capfd.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith(f"emgd: {path}:2: [limits] current_ua: current_ua 50 µA is tighter than makes sense")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("speed", ["0", "-1", "fast", "2000", "nan"])
 def test_a_speed_that_cannot_be_is_a_usage_error(speed, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -186,7 +271,9 @@ def test_the_documented_configuration_is_one_that_loads_and_its_values_are_the_d
     assert {**loaded.device, "faults": (), "electrodes": ()} == plain.device
     assert loaded.stream == plain.stream
     assert {**loaded.service, "runtime_dir": None} == plain.service
-    names = {field.name for field in (*config.SERVICE_FIELDS, *config.STREAM_FIELDS)}
+    assert dataclasses.replace(loaded.stimulator, audit_file=None) == plain.stimulator
+    fields = (*config.SERVICE_FIELDS, *config.STREAM_FIELDS, *config.STIMULATOR_FIELDS)
+    names = {field.name for field in fields}
     assert all(f"{name} = " in text for name in names)
 
 
@@ -210,3 +297,14 @@ def test_completion_knows_the_commands(shell, capsys):
     script = capsys.readouterr().out
     assert "replay" in script
     assert "--speed" in script
+
+
+@pytest.mark.requirement("REQ-056")
+def test_the_configuration_is_read_at_the_start_only():
+    """Nothing but the program's start calls `load`, so nothing changes a limit while the service runs."""
+    callers = [
+        path.name
+        for path in sorted((ROOT / "daemon").rglob("*.py"))
+        if re.search(r"\bconfig\.load\(|from emgd\.config import .*\bload\b|\btomllib\.load", path.read_text("utf-8"))
+    ]
+    assert callers == ["config.py", "main.py"]
