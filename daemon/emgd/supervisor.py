@@ -259,7 +259,9 @@ class Supervisor:
 
     def _publish_clock(self, now_ns: int) -> None:
         if acquisition := self._acquisition:
-            self._publishing.post(Kind.CLOCK, acquisition.clock.snapshot(now_ns), acquisition.loop.next_seq, now_ns)
+            clock = acquisition.clock.snapshot(now_ns)
+            acquisition.clock_state = clock["state"]
+            self._publishing.post(Kind.CLOCK, clock, acquisition.loop.next_seq, now_ns)
 
     def _watch(self, now_ns: int) -> None:
         """Is everything that should move moving? Compare what the loop sees with what the device says."""
