@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from emgd import filters
+from emgd import filters, limits
 from emgd_drivers.fields import Field, FieldError, check_fields
-from emgd_drivers.registry import driver_fields, driver_names
+from emgd_drivers.registry import driver_fields, driver_names, stimulator_fields, stimulator_names
 
 SERVICE_FIELDS: Final = (
     Field("runtime_dir", Path, "where the sockets lie; default: see docs/protocol.md, section 1", None),
@@ -31,7 +31,15 @@ CHANNELS_FIELD: Final = Field(
     "channels", list, "channels the filter is for, counted from 0; default: all", None, 1, 1024, items=int
 )
 
-SECTIONS: Final = ("service", "device", "stream", "filters")
+NO_STIMULATOR: Final = "none"
+
+STIMULATOR_FIELDS: Final = (
+    Field("enabled_profiles", list, "profiles that may be used; extended has to be named to be", limits.ENABLED),
+    Field("audit_file", Path, "where all of stimulation is logged; default: docs/safety/audit.md", None),
+)
+"""Of [stimulator], whatever the driver; a driver's own options stand beside them."""
+
+SECTIONS: Final = ("service", "device", "stream", "filters", "stimulator", "limits")
 
 
 class ConfigError(ValueError):
@@ -47,6 +55,16 @@ class FilterRule:
 
 
 @dataclass(frozen=True, slots=True)
+class StimulatorConfig:
+    """[stimulator]: the driver (None: there is no stimulator), its options, and what holds for all drivers."""
+
+    driver: str | None
+    options: dict[str, Any]
+    enabled_profiles: tuple[str, ...]
+    audit_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The effective configuration."""
 
@@ -55,6 +73,8 @@ class Config:
     device: dict[str, Any]
     stream: dict[str, Any]
     filters: tuple[FilterRule, ...]
+    stimulator: StimulatorConfig
+    limits: limits.SiteLimits
 
 
 def load(path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
@@ -96,13 +116,34 @@ class _Reader:
         driver = self._check(
             "device", [Field("driver", str, "", "sim", choices=driver_names())], {"driver": device.pop("driver", "sim")}
         )
+        stimulator = self._stimulator(dict(document.get("stimulator", {})))
         return Config(
             service=self._check("service", SERVICE_FIELDS, document.get("service", {})),
             driver=driver["driver"],
             device=self._check("device", driver_fields(driver["driver"]), device),
             stream=self._check("stream", STREAM_FIELDS, document.get("stream", {})),
             filters=tuple(self._rule(number, rule) for number, rule in enumerate(document.get("filters", []))),
+            stimulator=stimulator,
+            limits=self._limits(document.get("limits", {}), stimulator.enabled_profiles),
         )
+
+    def _stimulator(self, given: dict[str, Any]) -> StimulatorConfig:
+        choice = Field("driver", str, "", NO_STIMULATOR, choices=(NO_STIMULATOR, *stimulator_names()))
+        driver = self._check("stimulator", [choice], {"driver": given.pop("driver", NO_STIMULATOR)})["driver"]
+        own = () if driver == NO_STIMULATOR else stimulator_fields(driver)
+        values = self._check("stimulator", (*STIMULATOR_FIELDS, *own), given)
+        enabled, audit_file = tuple(values.pop("enabled_profiles")), values.pop("audit_file")
+        for name in enabled:
+            if name not in limits.PROFILES:
+                allowed = ", ".join(limits.PROFILES)
+                raise self._error("stimulator", "enabled_profiles", 0, f"there is no profile {name!r}", allowed)
+        return StimulatorConfig(None if driver == NO_STIMULATOR else driver, values, enabled, audit_file)
+
+    def _limits(self, given: Mapping[str, Any], enabled: tuple[str, ...]) -> limits.SiteLimits:
+        try:
+            return limits.site_limits(given, enabled)
+        except limits.SiteLimitError as error:
+            raise self._error(error.table, error.key, 0, error.text, error.allowed) from None
 
     def _rule(self, number: int, rule: Any) -> FilterRule:
         if not isinstance(rule, dict):
@@ -132,22 +173,35 @@ class _Reader:
 
     def _line_of(self, section: str, key: str | None, number: int) -> int:
         """Line of a key in the `number`-th table of its section. tomllib keeps no positions, so look for it as a
-        reader would.
+        reader would: below its header, else as a dotted key or an inline table in a table around it.
         """
-        header = re.compile(rf"\s*\[\[?\s*{re.escape(section)}\b")
-        assignment = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=") if key else None
-        seen = -1
+        parts = section.split(".") if key is None else [*section.split("."), key]
+        for split in range(len(parts) - 1, -1, -1):
+            for length in range(len(parts) - split, 0, -1):
+                line = self._find(".".join(parts[:split]), ".".join(parts[split : split + length]), number)
+                if line:
+                    return line
+        return 0 if key else self._find(section, None, number)
+
+    def _find(self, section: str, key: str | None, number: int) -> int:
+        """Line of `key =` below the `number`-th header of a section ("": before any header), or of the header."""
+        header = re.compile(rf"\s*\[\[?\s*{_dotted(section)}\s*\]")
+        assignment = re.compile(rf"\s*{_dotted(key)}\s*=") if key else None
+        seen, inside = -1, not section
         for index, line in enumerate(self.lines, 1):
             if line.lstrip().startswith("["):
-                seen += bool(header.match(line))
-                inside = seen == number and bool(header.match(line))
-                if inside and assignment is None:
+                inside = bool(section and header.match(line))
+                seen += inside
+                if inside and seen == number and assignment is None:
                     return index
-            elif assignment and seen == number and assignment.match(line):
+            elif assignment and inside and (seen == number or not section) and assignment.match(line):
                 return index
-        if seen < 0 and key is None:
-            return next((i for i, line in enumerate(self.lines, 1) if line.split("=")[0].strip() == section), 0)
         return 0
+
+
+def _dotted(path: str) -> str:
+    """A pattern for a TOML key of parts, each of which may stand in quotes."""
+    return r"\s*\.\s*".join(rf"[\"']?{re.escape(part)}[\"']?" for part in path.split("."))
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -163,6 +217,14 @@ def effective(config: Config) -> dict[str, Any]:
             }
             for rule in config.filters
         ],
+        "stimulator": {
+            "driver": config.stimulator.driver or NO_STIMULATOR,
+            **{key: _plain(value) for key, value in config.stimulator.options.items()},
+            "enabled_profiles": list(config.stimulator.enabled_profiles),
+            "audit_file": _plain(config.stimulator.audit_file),
+        },
+        "limits": {name: dict(values) for name, values in config.limits.profiles.items()},
+        "tightened": [one.text for one in config.limits.tightened],
     }
 
 

@@ -1,5 +1,6 @@
 """Configuration: every mistake gets one line with file, line, key, value and what is allowed."""
 
+import dataclasses
 import json
 import re
 
@@ -8,6 +9,7 @@ import pytest
 from emgd import config, filters, main
 from emgd.acquisition import channel_specs
 from emgd.config import ConfigError
+from emgd_drivers import registry
 from paths import ROOT
 
 GOOD = """\
@@ -60,7 +62,7 @@ BAD = {
     "unknown section": (
         "[servce]\n",
         1,
-        "[servce]: there is no section 'servce'; allowed: service, device, stream, filters",
+        "[servce]: there is no section 'servce'; allowed: service, device, stream, filters, stimulator, limits",
     ),
     "unknown key": (
         "[stream]\nblock_ms = 2\nblok = 3\n",
@@ -95,6 +97,50 @@ BAD = {
     ),
     "filters as a table": ("[filters]\n", 1, "[filters]: filters is not a table; allowed: [[filters]] tables"),
     "a section that is a number": ("stream = 3\n", 1, "[stream]: stream is not a table"),
+    "milliamperes for microamperes": (
+        "[limits]\n# 50 mA\ncurrent_ua = 50\n",
+        3,
+        "[limits] current_ua: current_ua 50 µA is tighter than makes sense; if you mean 50 mA, write 50000",
+    ),
+    "looser than the hard ceiling": (
+        "[limits.motor]\ncurrent_ua = 40000\n[limits]\ncurrent_ua = 100001\n",
+        4,
+        "[limits] current_ua: current_ua 100001 µA is looser than the hard ceiling, 100000 µA; allowed: integer, 1000",
+    ),
+    "looser than the profile": (
+        "[limits]\nstep_ua = 4000\n[limits.sensory]\nwidth_us = 200\ncurrent_ua = 40001\n",
+        5,
+        "[limits.sensory] current_ua: current_ua 40001 µA is looser than the profile sensory, 40000 µA",
+    ),
+    "a limit in a dotted key": (
+        "[limits]\nstep_ua = 4000\nmotor.width_us = 201\n",
+        3,
+        "[limits.motor] width_us: width_us 201 µs is looser than the profile motor",
+    ),
+    "a limit in an inline table": (
+        "[stream]\n[limits]\nmotor = { width_us = 201 }\n",
+        3,
+        "[limits.motor] width_us: width_us 201 µs is looser",
+    ),
+    "a limit in a key of dots alone": ("limits.motor.width_us = 201\n", 1, "[limits.motor] width_us: width_us 201 µs"),
+    "no such limit": ("[limits]\ncurrent_ma = 50\n", 2, "[limits] current_ma: there is no limit 'current_ma'"),
+    "no such profile": ("[limits.ncs]\nwidth_us = 100\n", 1, "[limits.ncs]: there is no profile 'ncs'; allowed: motor"),
+    "a limit that is a fraction": (
+        "[limits]\n\nlease_ms = 1.5\n",
+        3,
+        "lease_ms cannot be 1.5; allowed: integer, 100 to",
+    ),
+    "an enabled profile that is none": (
+        '[stimulator]\nenabled_profiles = ["motor", "x"]\n',
+        2,
+        "[stimulator] enabled_profiles: there is no profile 'x'; allowed: motor, ",
+    ),
+    "unknown stimulator": (
+        '[stimulator]\ndriver = "x"\n',
+        2,
+        "[stimulator] driver: driver cannot be 'x'; allowed: none",
+    ),
+    "an option of no stimulator": ('[stimulator]\nport = "x"\n', 2, "[stimulator] port: there is no 'port' here"),
     "bad level": ('[service]\nlog_level = "loud"\n', 2, "allowed: debug, info, warning, error"),
 }
 
@@ -131,6 +177,33 @@ def test_the_command_line_wins_and_is_named_when_it_is_wrong(tmp_path):
     assert config.load(path, {"service": {"log_level": "debug"}}).service["log_level"] == "debug"
     with pytest.raises(ConfigError, match=r"^command line: \[device\] speed: speed cannot be -1"):
         config.load(path, {"device": {"speed": -1}})
+
+
+def test_without_a_word_there_is_no_stimulator_and_extended_is_off():
+    loaded = config.load(None)
+    assert loaded.stimulator.driver is None
+    assert "extended" not in loaded.stimulator.enabled_profiles
+    assert set(loaded.limits.profiles) == set(loaded.stimulator.enabled_profiles)
+
+
+def test_a_stimulator_has_its_drivers_options_beside_those_of_all(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.STIMULATORS, "mine", "emgd_drivers.skeleton")
+    text = '[stimulator]\ndriver = "mine"\nport = "/dev/ttyACM7"\nenabled_profiles = ["motor", "extended"]\n'
+    loaded = config.load(written(tmp_path, text))
+    assert (loaded.stimulator.driver, str(loaded.stimulator.options["port"])) == ("mine", "/dev/ttyACM7")
+    assert set(loaded.limits.profiles) == {"motor", "extended"}
+    assert loaded.stimulator.audit_file is None
+
+
+def test_a_profile_that_the_site_tightened_is_shown_and_not_hidden(tmp_path, capsys):
+    path = written(tmp_path, "[limits]\ncurrent_ua = 60000\n[limits.rns]\ncurrent_ua = 70000\nwidth_us = 100\n")
+    assert main.main(["config", "--config", str(path)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [printed["limits"]["rns"][name] for name in ("current_ua", "width_us")] == [60_000, 100]
+    assert printed["tightened"] == [
+        "motor: current_ua is 60000 by [limits], not 80000",
+        "rns: current_ua is 60000 by [limits], not 70000",
+    ]
 
 
 def test_config_prints_every_effective_value_as_json(tmp_path, capsys):
@@ -186,7 +259,9 @@ def test_the_documented_configuration_is_one_that_loads_and_its_values_are_the_d
     assert {**loaded.device, "faults": (), "electrodes": ()} == plain.device
     assert loaded.stream == plain.stream
     assert {**loaded.service, "runtime_dir": None} == plain.service
-    names = {field.name for field in (*config.SERVICE_FIELDS, *config.STREAM_FIELDS)}
+    assert dataclasses.replace(loaded.stimulator, audit_file=None) == plain.stimulator
+    fields = (*config.SERVICE_FIELDS, *config.STREAM_FIELDS, *config.STIMULATOR_FIELDS)
+    names = {field.name for field in fields}
     assert all(f"{name} = " in text for name in names)
 
 

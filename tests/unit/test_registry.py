@@ -32,6 +32,17 @@ def test_a_driver_of_another_package_joins_by_entry_point(monkeypatch):
     assert str(loaded.device["port"]) == "/dev/ttyUSB7"
 
 
+def test_a_stimulator_joins_by_an_entry_point_of_its_own(monkeypatch):
+    made = EntryPoint("mine", "emgd_drivers.skeleton", registry.STIMULATOR_ENTRY_POINTS)
+    with_points = {registry.STIMULATOR_ENTRY_POINTS: [made]}
+    monkeypatch.setattr(registry, "entry_points", lambda *, group, name=None: with_points.get(group, []))
+    assert registry.stimulator_names() == (*registry.STIMULATORS, "mine")
+    assert registry.stimulator_fields("mine") is skeleton.FIELDS
+    assert "mine" not in registry.driver_names()
+    with pytest.raises(KeyError):
+        registry.driver_fields("mine")
+
+
 def test_our_names_stay_ours(monkeypatch):
     with_entry_points(monkeypatch, sim="emgd_drivers.skeleton")
     assert registry.driver_names() == tuple(registry.DRIVERS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from emgd_client.emgctl import commands, watch
+from emgd_client.emgctl import audit, commands, watch
 from emgd_wire.version import PROTOCOL, VERSION
 
 _EXIT_CODES: Final = "exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not running, 130 Ctrl-C"
@@ -141,6 +141,17 @@ _SUBCOMMANDS: Final = (
         ("", "--channels 0,1", "--json | jq .results"),
     ),
     _Subcommand(
+        "audit",
+        "see whether an audit log is whole; exit code 0 if it is, else 1",
+        audit.run,
+        (
+            _argument("action", "what to do with it", choices=("verify",)),
+            _argument("file", "the log", type=Path, metavar="FILE"),
+            _argument("--head", "a digest kept elsewhere, which the log has to contain", metavar="DIGEST"),
+        ),
+        ("verify /var/lib/emgd/audit.jsonl",),
+    ),
+    _Subcommand(
         "completion",
         "print a completion script for a shell (needs shtab)",
         commands.completion,
@@ -154,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser; a parsed command line has its function in `run`, its parser in `parser`, all of it in `whole`."""
     parser = argparse.ArgumentParser(
         prog="emgctl",
-        description="Look at a running emgd service, set its filters and check its electrodes.",
+        description="Look at a running emgd service, set its filters, check its electrodes and its audit log.",
         epilog=f"`emgctl COMMAND --help` has examples. {_EXIT_CODES}",
     )
     parser.add_argument("--version", action="version", version=f"emgctl {VERSION}, protocol {PROTOCOL}")
