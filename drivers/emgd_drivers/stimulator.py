@@ -52,11 +52,17 @@ class StimulatorInfo:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLimits:
-    """The device's own limits, which it holds whatever the host says."""
+    """The device's own limits, which it holds whatever the host says.
+
+    `interval_us` is the shortest time between the beginnings of two pulses, `mean_ua` the mean rectified current over
+    10 s; their defaults are the hard ceilings of the gate. A device without these registers returns them as asked.
+    """
 
     current_ua: int
     width_us: int
     compliance_v: int
+    interval_us: int = 1000
+    mean_ua: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
