@@ -6,6 +6,8 @@ A refusal carries everything that stands against the request, in words. Runs in 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from emgd.limits import PROFILES, LimitTable
+from emgd.refusals import explain
 from emgd.stim_commands import (
     Acknowledge,
     Arm,
@@ -22,7 +24,6 @@ from emgd.stim_commands import (
     as_map,
     number_of,
 )
-from emgd.stim_hands import LimitTable
 from emgd_drivers.stimulator import DeviceLimits, StimulatorInfo
 from emgd_ext.gate import KIND_NAMES, bit, names_in
 from emgd_wire.codec import WireError
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 NAME: Final = "stim0"
 """Name of the one stimulator."""
 
-DEVICE_LIMITS: Final = ("current_ua", "width_us", "compliance_v")
-"""Limits that a device has of its own."""
-
 
 class Desk:
     """Where commands are obeyed. Knows who holds the lease, and what is armed."""
@@ -47,6 +45,7 @@ class Desk:
         self.arming = False
         self._stimulation = stimulation
         self._hands = stimulation.hands
+        self._audit = stimulation.hands.audit
         self._gate = stimulation.gate
         self._clock = stimulation.clock
         self._holder: Holder | None = None
@@ -111,13 +110,15 @@ class Desk:
 
     def _prepare_and_arm(self, holder: Holder, arm: Arm, info: StimulatorInfo) -> dict[str, Any]:
         stimulation, gate = self._stimulation, self._gate
+        self._audit.check()
         table = self._hands.build(arm.profile, device_map(info), arm.limits)
-        self._hands.record("limits", **table.as_map())
+        self._audit.record("limits", **table.as_map())
         if why := gate.set_limits(table.limits):
             self._judge(holder, arm, why)
         self.table = table
-        own, load_ohm = stimulation.prepare(DeviceLimits(*(table.values[name] for name in DEVICE_LIMITS)))
-        stimulation.look()  # measuring takes its time, and samples must not look old for it
+        own, load_ohm = stimulation.prepare(device_limits(table.values, info))
+        self._audit.sync()
+        stimulation.look()  # all this takes its time, and samples must not look old for it
         load_ohm = arm.load_ohm if load_ohm is None else load_ohm
         verdict = gate.arm(
             self._clock(),
@@ -150,7 +151,7 @@ class Desk:
             said = "measures the load by itself" if info.measures_load else "cannot measure the load"
             allowed = "absent" if info.measures_load else "the measured resistance in ohm"
             raise WireError(ErrorCode.BAD_VALUE, f"{info.serial} {said}", field="args.load_ohm", allowed=allowed)
-        sentence = self._hands.acknowledge(arm.profile)
+        sentence = PROFILES[arm.profile].acknowledge if arm.profile in PROFILES else ""
         if sentence and not arm.acknowledged:
             text = f"profile {arm.profile} needs the operator's word for: {sentence}"
             raise WireError(ErrorCode.BAD_VALUE, text, field="args.acknowledged", allowed="true")
@@ -166,6 +167,11 @@ class Desk:
 
     def _fire(self, holder: Holder, fire: Fire) -> dict[str, Any]:
         gate = self._gate
+        step_ua = self._stimulation.present().info.current_step_ua
+        if fire.current_ua % step_ua:
+            allowed = f"a multiple of {step_ua}"
+            text = f"the stimulator cannot give {fire.current_ua} µA"
+            raise WireError(ErrorCode.BAD_VALUE, text, field="args.current_ua", allowed=allowed)
         shot = {
             "holder": holder.number,
             "site": int(fire.site, 16),
@@ -203,12 +209,12 @@ class Desk:
     ) -> dict[str, Any]:
         """Log a verdict; WireError when it is no yes, else the plainest of results."""
         self._stimulation.follow()
-        self._hands.record("request", holder=holder.name, **as_map(command), verdict=list(names_in(verdict)))
+        self._audit.record("request", holder=holder.name, **as_map(command), verdict=list(names_in(verdict)))
         if verdict:
             self._stimulation.counts["refused"] += 1
-            refusals = self._hands.explain(verdict, figures or {}, self.table)
-            text = "; ".join(str(refusal["text"]) for refusal in refusals)
-            raise WireError(ErrorCode.REFUSED, text, refusals=refusals)
+            refusals = explain(verdict, figures, self.table)
+            text = "; ".join(refusal.text for refusal in refusals)
+            raise WireError(ErrorCode.REFUSED, text, refusals=[refusal.as_map() for refusal in refusals])
         return {"state": self._gate.state}
 
     # --- what is so
@@ -239,7 +245,7 @@ class Desk:
         stimulation, gate = self._stimulation, self._gate
         known = gate.snapshot()
         why = stimulation.ended | known["faults"] | known["dropped"]
-        words = [str(one["text"]) for one in self._hands.explain(why, {}, self.table)]
+        words = [refusal.text for refusal in explain(why, None, self.table)]
         arm = self._armed_for if stimulation.armed else None
         if not known["holder"]:
             self._holder = None
@@ -287,3 +293,14 @@ class Desk:
 def device_map(info: StimulatorInfo) -> dict[str, int]:
     """What a device can do at most, as a layer of limits."""
     return {"current_ua": info.most_current_ua, "width_us": info.most_width_us, "compliance_v": info.most_compliance_v}
+
+
+def device_limits(values: Mapping[str, int], info: StimulatorInfo) -> DeviceLimits:
+    """What a device is to hold by itself: the limits in force, as far as it has registers for them."""
+    return DeviceLimits(
+        current_ua=values["current_ua"] // info.current_step_ua * info.current_step_ua,
+        width_us=values["width_us"],
+        compliance_v=values["compliance_v"],
+        interval_us=min(values["interval_us"], values["pair_interval_us"]),
+        mean_ua=values["mean_current_ua"],
+    )

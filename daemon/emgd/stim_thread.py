@@ -109,7 +109,7 @@ class StimulusThread:
 
     def _asked(self) -> list[Asked]:
         """What has come, as far as somebody still waits for it: an order that was given up is not obeyed later."""
-        found = []
+        found: list[Asked] = []
         while self._commands and len(found) < MOST_COMMANDS:
             holder, command, deferred = self._commands.popleft()
             if deferred is None:

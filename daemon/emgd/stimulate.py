@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from emgd.audit import AuditError
+from emgd.limits import LimitError
 from emgd.pulses import Pulses
 from emgd.stim_desk import Desk
-from emgd.stim_hands import Asked, AuditError, Hands
+from emgd.stim_hands import Asked, Hands
 from emgd_drivers.api import DeviceError, DeviceLostError
 from emgd_drivers.stimulator import Delivered, DeviceLimits, Stimulator, StimulatorInfo, Trouble
 from emgd_ext.gate import WAIT, Gate, bit, names_in
@@ -120,7 +122,7 @@ class Stimulation:
         self.follow()
         self.counts["stops"] += 1
         log.warning("emergency stop by %s", source)
-        self._guarded(lambda: self.hands.record("stop", source=source, stopped=stopped))
+        self._guarded(lambda: self.hands.audit.record("stop", source=source, stopped=stopped))
         self._guarded(self._tell)
         if not there:
             return "stopped: there is no stimulator now; nothing can be given before this is acknowledged"
@@ -144,7 +146,7 @@ class Stimulation:
 
     # --- whatever goes wrong
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[[], object]) -> None:
         """Do it, and see to it that nothing is given if it fails, or if it took the gate out of armed."""
         try:
             work()
@@ -157,6 +159,8 @@ class Stimulation:
         match error:
             case WireError():
                 return error
+            case LimitError():
+                return WireError(ErrorCode.REFUSED, str(error), refusals=[one.as_map() for one in error.refusals])
             case DeviceLostError():
                 self._lose(str(error))
                 return WireError(ErrorCode.DEVICE_FAILED, str(error))
@@ -320,7 +324,7 @@ class Stimulation:
                     self._take_report(news)
                 case Trouble(cause, text):
                     self._fail(f"{cause}: {text}")
-                    self.hands.record("trouble", cause=cause, text=text)
+                    self.hands.audit.record("trouble", cause=cause, text=text)
                     return
 
     def _take_report(self, report: Delivered) -> None:
@@ -355,7 +359,7 @@ class Stimulation:
         self.follow()
         self.text = problem
         log.error("stimulator: %s", problem)
-        self.hands.record("mark", text=problem)
+        self.hands.audit.record("mark", text=problem)
 
     def _pass(self) -> None:
         """Time passes."""
@@ -368,9 +372,9 @@ class Stimulation:
             self._reset_due = False
             self._driver.reset()
             if self.gate.state == "idle" and self.gate.snapshot()["awaited"]:
-                self.gate.connect(
-                    self.clock()
-                )  # it waits for a pulse that was dropped, and nothing is out after a reset
+                # It waits for a pulse that was dropped; after a reset nothing is out.
+                self.gate.connect(self.clock())
+            self.hands.audit.sync()
 
     def _feed(self) -> None:
         """The lease is alive and the gate armed: tell the device that somebody is there."""
@@ -393,9 +397,11 @@ class Stimulation:
                 if verdict & ~WAIT:
                     self.ended = verdict
                     self.counts["cancelled"] += 1
-                    self.hands.record("cancelled", shot=self.desk.shots, verdict=list(names_in(verdict)))
+                    self.hands.audit.record("cancelled", shot=self.desk.shots, verdict=list(names_in(verdict)))
                 return
-            self._pulses.sent(pulse, self.desk.shot_map())
+            context = self.desk.shot_map()
+            self.hands.audit.record("fire", **context, **pulse._asdict())
+            self._pulses.sent(pulse, context)
             self._driver.pulse(pulse.seq, pulse.at_ns, pulse.current_ua, pulse.width_us)
             self.counts["pulses"] += 1
 
@@ -404,10 +410,10 @@ class Stimulation:
         for payload in self._pulses.finished():
             seq = self.hands.watch.next_seq if payload["mark_seq"] is None else payload["mark_seq"]
             self.hands.publish(Kind.PULSE, payload, seq)
-            self.hands.record("pulse", **payload)
+            self.hands.audit.record("pulse", **payload)
         payload = self.desk.state_map()
         if repr(payload) != self._told:
             self._told, self.ended = repr(payload), 0
             self.summary = payload
             self.hands.publish(Kind.STATE, payload, self.hands.watch.next_seq)
-            self.hands.record("state", **payload)
+            self.hands.audit.record("state", **payload)

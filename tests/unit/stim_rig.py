@@ -2,12 +2,15 @@
 audit and messages as lists.
 """
 
+import json
 from dataclasses import dataclass, field
 
+from emgd.audit import AuditError
 from emgd.interlock import Interlock
+from emgd.limits import LimitTable
 from emgd.ring_tap import Mark
 from emgd.stim_commands import Arm, Fire, Holder, Site, Take
-from emgd.stim_hands import Asked, AuditError, Hands
+from emgd.stim_hands import Asked, Hands
 from emgd.stimulate import Stimulation
 from emgd.stream_watch import STIMULUS, Seen
 from emgd_drivers.stimulator import Delivered, DeviceLimits, Stimulator, StimulatorInfo
@@ -46,34 +49,38 @@ LIMITS = {
 }
 
 
-@dataclass
-class Table:
-    profile: str
-    limits: Limits
-    digest: str = "digest"
-
-    @property
-    def values(self):
-        return self.limits.values
-
-    @property
-    def layers(self):
-        return self.limits.layers
-
-    def as_map(self):
-        return {"profile": self.profile, "digest": self.digest, "values": self.values, "layers": self.layers}
-
-
 def build(profile, device, session):
     limits = Limits()
     assert limits.merge(device, "device")[0] == ()
     assert limits.merge(LIMITS, "profile")[0] == ()
     assert limits.merge(session, "session")[0] == ()
-    return Table(profile, limits)
+    return LimitTable(profile, limits, "digest")
 
 
-def explain(verdict, figures, table):
-    return [{"name": name, "asked": figures.get(name), "text": f"because of {name}"} for name in names_in(verdict)]
+class FakeLog:
+    """The audit log as a list. `broken`: it cannot be written; `full`: it soon cannot."""
+
+    def __init__(self):
+        self.records = []
+        self.broken = False
+        self.full = False
+        self.synced = 0
+
+    def record(self, kind, **fields):
+        if self.broken:
+            raise AuditError("the disk is full")
+        json.dumps(fields)
+        self.records.append((kind, fields))
+        return len(self.records)
+
+    def check(self):
+        if self.broken or self.full:
+            raise AuditError("the disk is nearly full")
+
+    def sync(self):
+        if self.broken:
+            raise AuditError("the disk is full")
+        self.synced = len(self.records)
 
 
 class Clock:
@@ -207,16 +214,14 @@ class FakeWatch:
 
 @dataclass
 class Rig:
-    """All of it. `audit_broken`: the audit log cannot be written."""
+    """All of it."""
 
     info: StimulatorInfo = INFO
     clock: Clock = field(default_factory=Clock)
     calls: list = field(default_factory=list)
-    audit: list = field(default_factory=list)
+    log: FakeLog = field(default_factory=FakeLog)
     told: list = field(default_factory=list)
-    audit_broken: bool = False
     there: bool = True
-    sentence: str = ""
 
     def __post_init__(self):
         self.devices = []
@@ -226,9 +231,7 @@ class Rig:
             Hands(
                 open=self._open,
                 build=build,
-                acknowledge=lambda _profile: self.sentence,
-                explain=explain,
-                record=self._record,
+                audit=self.log,
                 publish=lambda kind, payload, seq: self.told.append((kind, payload, seq)),
                 watch=self.watch,
                 interlock=self.interlock,
@@ -243,11 +246,6 @@ class Rig:
             raise DeviceNotFoundError("no stimulator is connected; plug it in")
         self.devices.append(FakeStimulator(self.clock, self.calls, self.info))
         return self.devices[-1]
-
-    def _record(self, kind, **fields):
-        if self.audit_broken:
-            raise AuditError("the disk is full")
-        self.audit.append((kind, fields))
 
     @property
     def device(self):
