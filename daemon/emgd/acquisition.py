@@ -61,7 +61,7 @@ class Acquisition:
         )
         self.sample_ns = 1e9 / (self.info.rate_hz * speed)
         self.clock_state = "unlocked"
-        """State of the clock model when it was published last, for threads that may not look at the model itself."""
+        """State of the clock model a moment ago, for threads that may not look at the model itself."""
         self._connect(amplifier)
 
     @property

@@ -1,12 +1,12 @@
 """Replies that come later: a verb hands its question to another thread, and the control socket sends what that answers.
 
 The thread of the control socket never waits for another one. What is not answered by its deadline is answered with
-an error, and whoever works it off afterwards sees that nobody waits any more.
+an error; whoever finds it afterwards sees by the deadline that nobody waits any more.
 """
 
 import os
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from emgd_wire.codec import WireError
@@ -23,8 +23,6 @@ class Deferred:
     deadline_ns: int
     what: str
     result: dict[str, Any] | WireError | None = None
-    given_up: bool = False
-    context: Any = field(default=None, repr=False)
 
     def answer(self, result: dict[str, Any] | WireError) -> None:
         """Answer, once; from any thread."""

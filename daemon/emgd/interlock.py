@@ -2,6 +2,9 @@
 
 import threading
 from collections.abc import Callable
+from typing import TypeAlias
+
+Question: TypeAlias = Callable[[], bool]
 
 
 class Interlock:
@@ -10,7 +13,7 @@ class Interlock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._armed = False
-        self.test_runs: Callable[[], bool] = lambda: False
+        self.test_runs: Question = lambda: False
         """Does a test current flow, or will it? Set by whoever owns the electrodes."""
 
     def arm(self) -> bool:

@@ -75,6 +75,11 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """The client is gone; so is its lease, if it had one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Arm:
     """Arm for one site. `load_ohm` where the stimulator cannot measure it; `acknowledged` where the profile asks for
     the operator's word.
@@ -122,7 +127,7 @@ class Acknowledge:
     operator: str
 
 
-Command: TypeAlias = Status | Table | Take | Renew | Release | Arm | Confirm | Fire | Disarm | Acknowledge
+Command: TypeAlias = Status | Table | Take | Renew | Release | Leave | Arm | Confirm | Fire | Disarm | Acknowledge
 
 
 def as_map(command: Command) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from emgd.stim_commands import (
     Disarm,
     Fire,
     Holder,
+    Leave,
     Release,
     Renew,
     Status,
@@ -54,14 +55,12 @@ class Desk:
     def obey(self, holder: Holder, command: Command) -> dict[str, Any]:
         """Its result; WireError when it is refused, DeviceError or AuditError when it went wrong."""
         match command:
-            case Status():
-                result = self.status(holder)
-            case Table():
-                result = self.limits_map()
+            case Status() | Table():
+                result = self.status(holder) if isinstance(command, Status) else self.limits_map()
             case Take(nonce) | Renew(nonce):
                 result = self._lease(holder, command, nonce)
-            case Release():
-                result = self._judge(holder, command, self._gate.release(holder.number))
+            case Release() | Leave():
+                result = self._release(holder, command)
             case Arm():
                 result = self._arm(holder, command)
             case Confirm(current_ua):
@@ -93,6 +92,11 @@ class Desk:
             "lease_ms": limits.get("lease_ms"),
             "lease_until_ns": self._gate.snapshot()["lease_until_ns"],
         }
+
+    def _release(self, holder: Holder, command: Release | Leave) -> dict[str, Any]:
+        if isinstance(command, Leave) and self._gate.snapshot()["holder"] != holder.number:
+            return {}
+        return self._judge(holder, command, self._gate.release(holder.number))
 
     def _arm(self, holder: Holder, arm: Arm) -> dict[str, Any]:
         """Judge, set the device up, judge again with what it says, and only then enable its output."""

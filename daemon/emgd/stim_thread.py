@@ -4,6 +4,7 @@ turns.
 One thread owns gate and stimulator. It waits for nothing else: no lock, no reply, no subscriber.
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -101,10 +102,8 @@ class StimulusThread:
         stopped, waiting = self._door.take()
         if stopped:
             self._door.tell(waiting, self.stimulation.stop("the stop door"))
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        except BlockingIOError:
-            pass
         self.stimulation.step(self._asked())
 
     def _asked(self) -> list[Asked]:
