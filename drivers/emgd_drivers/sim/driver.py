@@ -1,6 +1,7 @@
 """The `sim` driver of the configuration: an emg8 that plays synthetic EMG."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from emgd_drivers.api import Amplifier
@@ -24,6 +25,7 @@ FIELDS: Final = (
     Field("triggers", bool, "a trigger mark once a second", True),
     Field("serial", str, "serial number", SERIAL, 1, 32),
     Field("electrodes", list, "electrodes that are not good, such as 0:E1=dry or 3=bridge", (), 0, 4096),
+    Field("trigger", Path, "trigger line: where a simulated stimulator tells of its pulses", None),
     SPEED_FIELD,
     FAULTS_FIELD,
 )
@@ -36,7 +38,11 @@ def open_amplifier(options: Mapping[str, Any]) -> Amplifier:
         parse_electrodes(electrodes, options["channels"])
     except ValueError as error:
         raise FieldError(Problem.BAD, "electrodes", str(error), ELECTRODE_FORMS) from None
-    return open_with_faults(**{**options, "signal": "synthetic", "electrodes": electrodes})
+    trigger = options.get("trigger")
+    if trigger is not None and options["speed"] != 1:
+        raise FieldError(Problem.BAD, "trigger", "a trigger line needs real time", "speed 1")
+    spec = {**options, "signal": "synthetic", "electrodes": electrodes, "trigger": str(trigger or "")}
+    return open_with_faults(**spec)
 
 
 def open_with_faults(*, faults: list[str], **spec: Any) -> Amplifier:

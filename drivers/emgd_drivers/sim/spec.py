@@ -14,7 +14,8 @@ class DeviceSpec:
 
     `channels`, `rate_hz`, `triggers`, `length` (samples, None = endless) and `electrodes` (the strings of
     sim/electrodes.py) are for the synthetic signal, `loop` and `sidecar` for a recording. `speed` 0 = as fast as
-    possible. `faults` are the strings of sim/faults.py; ValueError when one of them is bad.
+    possible. `faults` are the strings of sim/faults.py; ValueError when one of them is bad. `trigger` is where the
+    trigger line of a simulated stimulator comes in (sim/trigger_line.py), empty = nowhere.
     """
 
     signal: str = "synthetic"
@@ -30,6 +31,7 @@ class DeviceSpec:
     faults: tuple[str, ...] = ()
     electrodes: tuple[str, ...] = ()
     fifo_bytes: int | None = None
+    trigger: str = ""
 
     def __post_init__(self) -> None:
         if self.signal not in {"synthetic", "recording"}:
