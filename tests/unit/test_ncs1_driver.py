@@ -362,6 +362,17 @@ def test_the_clock_never_leaves_the_span_in_which_the_truth_lies(drift_ppm, prob
     assert abs(clock.tick(now_ns) - tick) * 100 <= clock.sigma_ns(now_ns) * 1.733 + 300
 
 
+def test_probes_from_before_the_host_was_slewed_are_forgotten():
+    clock = TickClock(10_000_000)
+    now_ns = S
+    for number in range(50):
+        # 400 ppm: more than crystals, less than what time synchronisation may do.
+        clock.probe(now_ns, round(number * 1_000_000 * (1 - 400e-6)), now_ns + 10_000)
+        now_ns += 100 * MS
+    tick = round(49 * 1_000_000 * (1 - 400e-6))
+    assert abs(clock.host_ns(tick) - (now_ns - 100 * MS + 5000)) <= 5000
+
+
 def test_a_clock_that_was_set_back_contradicts_its_probes():
     clock = TickClock(10_000_000)
     clock.probe(S, 5_000_000, S + MS)

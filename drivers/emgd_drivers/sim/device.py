@@ -22,13 +22,11 @@ from emgd_drivers.sim.signal import Signal, SyntheticEmg
 from emgd_drivers.sim.spec import DeviceSpec
 from emgd_drivers.sim.trigger_line import TriggerInput
 
-TRIGGER_HOLD_NS: Final = 2_000_000
-"""What the trigger line tells may be late by this much: two processes woken one after the other on a busy machine."""
-
 BULK_SEND_BYTES: Final = 1024 * 1024
 """Wanted room on the way to the host, as for many transfers in flight; the kernel may grant less."""
 
 NS_PER_S: Final = 1_000_000_000
+NS_PER_MS: Final = 1_000_000
 
 
 def main() -> None:
@@ -60,7 +58,7 @@ def build(spec: DeviceSpec, measured: Signal, now_ns: int) -> Emg8Model:
         serial=spec.serial,
         electrodes=spec.electrodes,
         fifo_bytes=spec.fifo_bytes,
-        trigger_hold_ns=TRIGGER_HOLD_NS if spec.trigger else 0,
+        trigger_hold_ns=round(spec.trigger_hold_ms * NS_PER_MS) if spec.trigger else 0,
         now_ns=now_ns,
     )
 

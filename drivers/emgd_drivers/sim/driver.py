@@ -12,6 +12,7 @@ from emgd_drivers.sim.electrodes import ALLOWED_FORMS as ELECTRODE_FORMS
 from emgd_drivers.sim.electrodes import parse_electrodes
 from emgd_drivers.sim.faults import ALLOWED_FORMS
 from emgd_drivers.sim.model import SERIAL
+from emgd_drivers.sim.spec import TRIGGER_HOLD_MS
 
 MAX_SPEED: Final = 1000.0
 """Beyond it a paced recording is no slower than 0, as fast as possible."""
@@ -26,6 +27,7 @@ FIELDS: Final = (
     Field("serial", str, "serial number", SERIAL, 1, 32),
     Field("electrodes", list, "electrodes that are not good, such as 0:E1=dry or 3=bridge", (), 0, 4096),
     Field("trigger", Path, "trigger line: where a simulated stimulator tells of its pulses", None),
+    Field("trigger_hold_ms", float, "how late that may come; frames then are, too", TRIGGER_HOLD_MS, 0, 100),
     SPEED_FIELD,
     FAULTS_FIELD,
 )
