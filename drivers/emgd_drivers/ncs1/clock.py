@@ -9,9 +9,12 @@ from typing import Final
 
 NS_PER_S: Final = 1_000_000_000
 
-WANDER: Final = 600e-6
-"""How far the two clocks may part per second: 100 ppm of crystals, and up to 500 by which time synchronisation may
-slew CLOCK_MONOTONIC."""
+WANDER: Final = 100e-6
+"""How far two crystals part per second."""
+
+SLEW: Final = 500e-6
+"""And how far time synchronisation may slew CLOCK_MONOTONIC, now and then: then older probes are forgotten. What is
+more than that is no clock that runs on."""
 
 UNIFORM: Final = 3**0.5
 """Half width of a span by standard deviation, where each place in it is as good as any other."""
@@ -50,10 +53,13 @@ class TickClock:
             return
         nominal_ns = self._nominal_ns(tick)
         widened_ns = self._widened_ns(after_ns)
-        low_ns = max(self._low_ns - widened_ns, before_ns - nominal_ns)
-        high_ns = min(self._high_ns + widened_ns, after_ns - nominal_ns)
-        if low_ns > high_ns:
+        own_low_ns, own_high_ns = before_ns - nominal_ns, after_ns - nominal_ns
+        low_ns = max(self._low_ns - widened_ns, own_low_ns)
+        high_ns = min(self._high_ns + widened_ns, own_high_ns)
+        if low_ns - high_ns > abs(after_ns - self._seen_ns) * SLEW:
             raise ContradictionError(f"its clock is off by {(low_ns - high_ns) / 1000:.0f} us from what it was")
+        if low_ns > high_ns:
+            low_ns, high_ns = own_low_ns, own_high_ns
         self._low_ns, self._high_ns = low_ns, high_ns
         self._seen_ns = max(self._seen_ns, after_ns)
 
