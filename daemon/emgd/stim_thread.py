@@ -121,7 +121,8 @@ class StimulusThread:
 def ask_for_real_time() -> str:
     """Ask for a real-time priority for the calling thread; returns what it got, for people."""
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+        # What is started from this thread, such as a simulated stimulator, is not to inherit it.
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         log.info("the stimulus thread runs without a real-time priority: %s", reason)

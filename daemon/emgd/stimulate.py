@@ -110,7 +110,9 @@ class Stimulation:
         for work in (self._seek, self._hear, self.look):
             self._guarded(work)
         for one in asked:
-            one.answer(self._obey(one))
+            answer = self._obey(one)
+            self._guarded(self._tell)  # whoever has an answer finds the state published to which it led
+            one.answer(answer)
         for work in (self._pass, self._shoot, self._feed, self._tell):
             self._guarded(work)
 
