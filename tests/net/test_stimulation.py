@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from service import RefusedError as PlainRefusedError
@@ -178,7 +177,7 @@ def stimulating(cart):
 
 
 def pulse_log(cart):
-    path: Path = cart.folder / "pulses.jsonl"
+    path = cart.folder / "pulses.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
