@@ -103,7 +103,7 @@ class VirtualWire:
 
 
 class Bench:
-    """A driver on a model; what goes through the electrodes and over the trigger line is in `given` and `rises`."""
+    """An ncs1 driver on its model; `given` is what goes through the electrodes, `rises` the trigger line."""
 
     def __init__(self, *faults, boot=1, **options):
         self.model = Ncs1Model(faults=faults, boot=boot, now_ns=S, **options)

@@ -26,7 +26,7 @@ from emgd_drivers.sim.stimulator_faults import ALLOWED_FORMS
 from emgd_drivers.sim.stimulator_model import Given, StimulatorModel
 from emgd_drivers.sim.trigger_line import TriggerOutput
 
-MODULES: Final = {"ncs1": "emgd_drivers.sim.stimulator"}
+MODULES: Final = {"ncs1": "emgd_drivers.sim.stimulator", "rehamove3": "emgd_drivers.sim.rehamove"}
 """Device as written on the command line -> its module, with FIELDS and `make_model(options, now_ns)`."""
 
 READ_BYTES: Final = 4096
