@@ -137,6 +137,7 @@ def of_kind(heard, kind):
     return [(header, payload) for topic, header, payload in heard if header["kind"] == kind]
 
 
+@pytest.mark.requirement("REQ-096")
 def test_two_replays_publish_the_same_bytes(recordings, roomy):
     def play():
         path = recordings / "emgdb/emg_healthy.hea"
@@ -190,6 +191,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.requirement("REQ-090")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_on_the_wire_is_published_with_range_and_cause(short, roomy, fault):
     path, counts = short
@@ -233,6 +235,7 @@ def test_unplugging_is_said_at_once_and_the_history_stays(short, roomy):
         assert "REPLAY-short" in said or "gone" in said
 
 
+@pytest.mark.requirement("REQ-095")
 def test_a_late_joiner_gets_description_and_state_at_once(short):
     path, _ = short
     with service("replay", path, "--speed", "max") as running:
@@ -309,6 +312,7 @@ def test_nonsense_on_the_control_socket_disturbs_nobody():
         assert errors == {"bad_message": 250, "bad_version": 50}
 
 
+@pytest.mark.requirement("REQ-093")
 def test_a_stopped_subscriber_harms_nobody_and_gets_everything_back(tmp_path):
     with service("run") as running, Listener(running, "amp0/raw") as listener:
         listener.until(lambda _t, header, _p: header["kind"] == "raw")
@@ -369,6 +373,7 @@ def test_a_second_service_is_refused_and_the_first_goes_on():
         assert running.ask("ping")["host_time_ns"] > 0
 
 
+@pytest.mark.requirement("REQ-053")
 def test_sockets_are_open_to_owner_and_group_only():
     with service("run") as running:
         modes = {path.name: oct(path.stat().st_mode & 0o777) for path in running.directory.glob("*.sock")}
