@@ -181,6 +181,7 @@ def pulse_log(cart):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@pytest.mark.requirement("REQ-060", "REQ-061", "REQ-070")
 def test_a_pulse_comes_back_as_a_mark_in_the_samples(cart, stimulating):
     before = len(pulse_log(cart))
     (pulse,) = stimulating.given()
@@ -200,6 +201,7 @@ def test_a_pulse_comes_back_as_a_mark_in_the_samples(cart, stimulating):
     assert {"request", "limits", "fire", "pulse", "state"} <= set(kinds)
 
 
+@pytest.mark.requirement("REQ-050", "REQ-022")
 def test_a_stop_needs_no_client_and_lasts_until_it_is_acknowledged(cart, stimulating):
     stimulating.armed()
     before = len(pulse_log(cart))
@@ -214,6 +216,7 @@ def test_a_stop_needs_no_client_and_lasts_until_it_is_acknowledged(cart, stimula
     assert len(stimulating.given()) == 1
 
 
+@pytest.mark.requirement("REQ-043")
 def test_nothing_is_given_after_a_client_was_killed_and_its_lease_is_over(cart, stimulating):
     command = [sys.executable, "-m", "emgd_client.emgctl", "stim", "train", "--site", "right,median,wrist"]
     command += ["--operator", "mw", "--profile", "rns", "--current-ma", "3", "--count", "10", "--rate-hz", "3"]
@@ -265,6 +268,7 @@ def test_a_client_that_leaves_takes_its_lease_along(cart, stimulating):
     stimulating.retry("the lease is free", stimulating.stimulator.take)
 
 
+@pytest.mark.requirement("REQ-052")
 def test_emgctl_names_limit_layer_asked_and_allowed(cart, stimulating, capsys):
     command = [
         "stim",
@@ -324,6 +328,7 @@ def test_ctrl_c_in_emgctl_is_an_emergency_stop(cart, stimulating):
     assert stimulating.stimulator.status()["reasons"] == ["stopped"]
 
 
+@pytest.mark.requirement("REQ-053")
 def test_the_stop_door_is_for_whoever_may_use_the_service(cart):
     assert (cart.directory / "stop.sock").stat().st_mode & 0o777 == 0o660
 

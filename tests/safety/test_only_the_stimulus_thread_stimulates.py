@@ -46,11 +46,13 @@ def test_the_names_that_are_looked_for_are_methods_of_a_stimulator():
     assert OURS <= METHODS
 
 
+@pytest.mark.requirement("REQ-040")
 def test_nobody_else_gets_hold_of_a_stimulator():
     holders = {path.name for path in modules() if {"Stimulator", "open_stimulator"} & imported(path)}
     assert holders == {OWNER, *HANDS_IT_ON}
 
 
+@pytest.mark.requirement("REQ-040")
 @pytest.mark.parametrize("path", [path for path in modules() if path.name != OWNER], ids=lambda path: path.name)
 def test_no_other_module_calls_one(path):
     if path.name == "stim_desk.py":  # the gate has a set_limits of its own
@@ -68,6 +70,7 @@ def test_what_the_desk_is_shown_of_the_device_is_its_info_alone():
             assert text.count(".present()") == text.count(".present().info")
 
 
+@pytest.mark.requirement("REQ-040")
 def test_there_is_one_place_that_makes_a_pulse_and_the_gate_is_asked_before_it():
     (owner,) = [path for path in modules() if path.name == OWNER]
     (pulse,) = calls(tree(owner), "pulse")
@@ -89,3 +92,29 @@ def test_there_is_one_place_that_makes_a_pulse_and_the_gate_is_asked_before_it()
 def test_drivers_do_not_know_the_gate():
     for path in (ROOT / "drivers").rglob("*.py"):
         assert "emgd_ext.gate" not in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.requirement("REQ-042")
+def test_the_client_library_starts_nothing_that_could_renew_a_lease_behind_its_callers_back():
+    library = list((ROOT / "clients/emgd_client").glob("*.py"))
+    for path in library:
+        modules = {
+            name.split(".")[0]
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        }
+        assert not modules & {"threading", "_thread", "concurrent", "multiprocessing", "sched"}, path.name
+        starters = (
+            "create_task",
+            "ensure_future",
+            "call_later",
+            "call_at",
+            "call_soon",
+            "run_in_executor",
+            "to_thread",
+        )
+        assert [name for name in starters if calls(tree(path), name)] == [], path.name
+        # Nobody in the library renews: the word stands where it is offered, and nowhere else.
+        assert calls(tree(path), "renew") == [], path.name
+    assert len(library) > 10

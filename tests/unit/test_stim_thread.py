@@ -112,6 +112,7 @@ def test_a_client_that_leaves_is_disarmed_and_another_is_not(threaded):
     assert OTHER.name not in requests
 
 
+@pytest.mark.requirement("REQ-050")
 def test_the_stop_door_stops_and_says_so(threaded):
     armed(threaded)
     assert emergency_stop(threaded.directory, timeout_s=PATIENCE_S) == "stopped"
@@ -119,6 +120,7 @@ def test_the_stop_door_stops_and_says_so(threaded):
     assert not threaded.rig.device.output
 
 
+@pytest.mark.requirement("REQ-050")
 @pytest.mark.parametrize("data", [b"", b"x", b"\x00" * 4096])
 def test_any_datagram_is_a_stop_and_none_has_to_be_answered(threaded, data):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
@@ -161,6 +163,7 @@ def test_a_door_that_does_not_answer_is_no_stop():
         assert not (Path(directory) / "stop.sock").exists()
 
 
+@pytest.mark.requirement("REQ-012")
 def test_an_order_whose_time_is_over_is_not_obeyed(threaded):
     armed(threaded)
     deferred = threaded.replies.defer("the stimulus thread", time.monotonic_ns() - 2_000 * MS)
@@ -189,6 +192,7 @@ def test_a_flood_of_commands_does_not_keep_the_lease_from_ending(threaded):
         flooder.join()
 
 
+@pytest.mark.requirement("REQ-047")
 def test_an_end_disarms(monkeypatch):
     with running(monkeypatch) as threaded:
         armed(threaded)
