@@ -25,6 +25,7 @@ from emgd.impedance import Reason
 from emgd.publish import Publishing
 from emgd.stim_commands import Command
 from emgd.stimulus import Stimulus
+from emgd.stop_door import StopDoor
 from emgd.supervisor import Supervisor
 from emgd.verb import Caller
 from emgd.verbs import Verbs
@@ -74,9 +75,10 @@ class Service:
                 undo.callback(self.publishing.stop)
                 self.control = Control(context, self.directory, Verbs(self).table)
                 undo.callback(self.control.close)
-                self.stimulus = Stimulus(self.config, self.session, self.directory, self.publishing)
+                door = StopDoor(self.directory) if self.config.stimulator.driver else None
             finally:
                 os.umask(old_umask)
+            self.stimulus = Stimulus(self.config, self.session, door, self.publishing)
             self.supervisor = Supervisor(
                 self.connection,
                 Hotplug(hotplug_subsystems(self.config.driver)),

@@ -451,6 +451,18 @@ def test_the_stop_is_taken_in_every_state_and_the_device_hears_it_first(state):
     assert "arm" not in [call[1] for call in rig.calls[before:]]
 
 
+@pytest.mark.requirement("REQ-050")
+def test_the_device_is_stopped_before_anything_is_noted(monkeypatch):
+    rig = Rig().armed()
+    known, told, stop = len(rig.log.records), len(rig.told), rig.device.stop
+    seen = []
+    monkeypatch.setattr(
+        rig.device, "stop", lambda: seen.append((rig.state, len(rig.log.records), len(rig.told))) or stop()
+    )
+    rig.stimulation.stop("a test")
+    assert seen == [("armed", known, told)]
+
+
 def test_a_stop_that_the_device_does_not_take_closes_its_port():
     rig = Rig().armed()
     device = rig.device
