@@ -1024,3 +1024,34 @@ def test_an_overload_of_the_amplifier_keeps_pulses_back():
     with pytest.raises(WireError) as refused:
         rig.ask(rig.shot())
     assert "unstamped" in refused_names(refused.value)
+
+
+def test_there_is_nothing_to_acknowledge_while_all_is_well_and_the_device_is_left_alone():
+    rig = Rig().armed()
+    before = len(rig.calls)
+    assert rig.ask(Acknowledge("mw"))["state"] == "armed"
+    assert rig.calls[before:] == []
+    assert rig.device.output
+
+
+@pytest.mark.requirement("REQ-047")
+def test_a_device_that_cannot_be_reset_is_stopped_let_go_and_tried_again():
+    rig = Rig()
+    first = []
+    opener = rig._open
+
+    def broken_at_first():
+        device = opener()
+        if not first:
+            first.append(device)
+            device.broken["reset"] = StimulatorError("FAKE-1 is not off after a reset")
+        return device
+
+    object.__setattr__(rig.stimulation.hands, "open", broken_at_first)
+    rig.stimulation.step()
+    assert rig.device.names() == ["reset", "stop", "close"]
+    assert rig.state == "off"
+    assert "not off after a reset" in rig.told[-1][1]["text"]
+    rig.run(600, turn_ms=10)
+    assert rig.device is not first[0]
+    assert rig.state == "idle"
