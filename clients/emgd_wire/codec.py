@@ -4,6 +4,7 @@ Decoding treats every byte as hostile: sizes and nesting are bounded, and whatev
 the code, field and allowed values that docs/protocol.md section 7 promises.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,16 +22,26 @@ _REQUEST_FIELDS: Final = ("v", "id", "verb", "args")
 class WireError(Exception):
     """A message that is refused, with all that the sender needs to mend it."""
 
-    def __init__(self, code: ErrorCode, text: str, *, field: str | None = None, allowed: str | None = None) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        text: str,
+        *,
+        field: str | None = None,
+        allowed: str | None = None,
+        refusals: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
         self.field = field
         self.allowed = allowed
+        self.refusals = tuple(refusals)
 
-    def as_map(self) -> dict[str, str | None]:
-        """The `error` map of a reply."""
-        return {"code": self.code.value, "text": self.text, "field": self.field, "allowed": self.allowed}
+    def as_map(self) -> dict[str, Any]:
+        """The `error` map of a reply; `refusals` only where a stimulus was refused."""
+        found = {"code": self.code.value, "text": self.text, "field": self.field, "allowed": self.allowed}
+        return {**found, "refusals": [dict(refusal) for refusal in self.refusals]} if self.refusals else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +142,14 @@ def decode_reply(data: bytes) -> tuple[Any, dict[str, Any]]:
         code = ErrorCode(str(error.get("code")))
     except ValueError:
         code = ErrorCode.INTERNAL
-    raise WireError(code, str(error.get("text")), field=error.get("field"), allowed=error.get("allowed"))
+    refusals = error.get("refusals")
+    raise WireError(
+        code,
+        str(error.get("text")),
+        field=error.get("field"),
+        allowed=error.get("allowed"),
+        refusals=[one for one in refusals if isinstance(one, dict)] if isinstance(refusals, list) else (),
+    )
 
 
 def unpack_reply(data: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     CLOCK = "clock"
     STATE = "state"
     IMPEDANCE = "impedance"
+    PULSE = "pulse"
     DESCRIPTION = "description"
 
 
@@ -43,6 +44,11 @@ class ErrorCode(StrEnum):
     NOT_STREAMING = "not_streaming"
     BUSY = "busy"
     INTERLOCK = "interlock"
+    REFUSED = "refused"
+    NO_STIMULATOR = "no_stimulator"
+    DEVICE_FAILED = "device_failed"
+    AUDIT = "audit"
+    NO_ANSWER = "no_answer"
     INTERNAL = "internal"
 
 

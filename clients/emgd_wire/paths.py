@@ -6,6 +6,7 @@ from typing import Final
 
 STREAM_SOCKET: Final = "stream.sock"
 CONTROL_SOCKET: Final = "control.sock"
+STOP_SOCKET: Final = "stop.sock"
 SERVICE_DIR: Final = Path("/run/emgd")
 
 

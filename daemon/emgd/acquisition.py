@@ -60,6 +60,8 @@ class Acquisition:
             2 * self.info.max_frame_bytes,
         )
         self.sample_ns = 1e9 / (self.info.rate_hz * speed)
+        self.clock_state = "unlocked"
+        """State of the clock model a moment ago, for threads that may not look at the model itself."""
         self._connect(amplifier)
 
     @property

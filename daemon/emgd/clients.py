@@ -61,6 +61,11 @@ class Clients:
         if client := self._clients.get(routing_id):
             client.heard_ns = now_ns
 
+    def name_of(self, routing_id: bytes) -> str:
+        """Its name, for people."""
+        client = self._clients.get(routing_id)
+        return client.name if client else "a client without a name"
+
     def report(self, routing_id: bytes, stream: str, progress: Progress) -> bool:
         """Note where a client is; False when it never said its name."""
         client = self._clients.get(routing_id)

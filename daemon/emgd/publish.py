@@ -28,6 +28,9 @@ MAX_SUBSCRIPTION_BYTES: Final = 4096
 LIBZMQ: Final = ("zmq_send", "zmq_recv", "zmq_getsockopt", "zmq_setsockopt")
 """What the publish thread calls without the GIL."""
 
+KEPT: Final = frozenset({Kind.CLOCK, Kind.STATE, Kind.IMPEDANCE})
+"""Events whose last one greets newcomers. A pulse is news once."""
+
 PLANES: Final = {Kind.RAW: ring_planes.RAW, Kind.FILTERED: ring_planes.FILTERED}
 
 
@@ -96,11 +99,20 @@ class Publishing:
         """The publish thread lives."""
         return self._thread.is_alive()
 
-    def post(self, kind: Kind, payload: dict[str, Any], seq: int, host_time_ns: int, *, count: int = 0) -> None:
-        """Publish an event that is kept for newcomers (clock, state, impedance)."""
-        stream = f"{self.device}/{kind}"
+    def post(
+        self,
+        kind: Kind,
+        payload: dict[str, Any],
+        seq: int,
+        host_time_ns: int,
+        *,
+        count: int = 0,
+        device: str | None = None,
+    ) -> None:
+        """Publish an event, from any thread; of the amplifier where no other device is named."""
+        stream = f"{device or self.device}/{kind}"
         header = templates.posted_header(kind, self.session, stream, seq, host_time_ns, count)
-        self._publisher.post(stream.encode(), header, codec.pack(payload), keep=True)
+        self._publisher.post(stream.encode(), header, codec.pack(payload), keep=kind in KEPT)
 
     def describe(self, description: dict[str, Any], seq: int, host_time_ns: int) -> None:
         """Publish the description of a stream, kept for newcomers."""

@@ -27,6 +27,7 @@ class Mark:
     code: int
     channel: int
     value: int
+    host_time_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +99,4 @@ class RingTap:
 def _item(event: Event) -> Gap | Mark:
     if event.kind == ring_planes.GAP:
         return Gap(event.seq, event.count)
-    return Mark(event.seq, event.code, event.channel, event.value)
+    return Mark(event.seq, event.code, event.channel, event.value, event.host_time_ns)

@@ -18,16 +18,21 @@ from emgd.clients import Clients
 from emgd.config import Config
 from emgd.connection import LIVE, Connection, Event, State
 from emgd.control import Control
+from emgd.deferred import Deferred
 from emgd.electrodes import Electrodes
 from emgd.hotplug import Hotplug
 from emgd.impedance import Reason
 from emgd.publish import Publishing
+from emgd.stim_commands import Command
+from emgd.stimulus import Stimulus
+from emgd.stop_door import StopDoor
 from emgd.supervisor import Supervisor
+from emgd.verb import Caller
 from emgd.verbs import Verbs
 from emgd_drivers.api import Amplifier, DeviceError
 from emgd_drivers.registry import hotplug_subsystems
 from emgd_wire.kinds import Kind
-from emgd_wire.paths import CONTROL_SOCKET, STREAM_SOCKET, runtime_dir
+from emgd_wire.paths import CONTROL_SOCKET, STOP_SOCKET, STREAM_SOCKET, runtime_dir
 
 log = logging.getLogger("emgd.service")
 
@@ -70,8 +75,10 @@ class Service:
                 undo.callback(self.publishing.stop)
                 self.control = Control(context, self.directory, Verbs(self).table)
                 undo.callback(self.control.close)
+                door = StopDoor(self.directory) if self.config.stimulator.driver else None
             finally:
                 os.umask(old_umask)
+            self.stimulus = Stimulus(self.config, self.session, door, self.publishing)
             self.supervisor = Supervisor(
                 self.connection,
                 Hotplug(hotplug_subsystems(self.config.driver)),
@@ -83,6 +90,8 @@ class Service:
             )
             self.publishing.start()
             undo.callback(self._let_go)
+            self.stimulus.start()
+            undo.callback(self.stimulus.stop)
             try:
                 self.supervisor.connect()
             except DeviceError as error:
@@ -114,7 +123,8 @@ class Service:
             raise DeviceError(f"{amplifier.info.serial}: {error}") from None
         self.publishing.attach(acquisition, self.config.stream["queue_s"])
         self.acquisition = acquisition
-        self.electrodes = Electrodes(acquisition, self.publishing, no_stimulator)
+        self.electrodes = Electrodes(acquisition, self.publishing, self.stimulus.interlock.forbids_test)
+        self.stimulus.adopt(acquisition, self.electrodes)
         self.electrodes.introduce(time.monotonic_ns())
         self.describe_streams()
         return acquisition, self.electrodes
@@ -154,11 +164,25 @@ class Service:
 
     def start_check(self, channels: list[int] | None, now_ns: int) -> dict[str, Any]:
         """Begin an impedance check. NotStreamingError, BusyError, InterlockError."""
-        return self.supervisor.start_check(channels, now_ns)
+        with self.stimulus.interlock.begin_test():
+            return self.supervisor.start_check(channels, now_ns)
 
     def stop_check(self, now_ns: int) -> bool:
         """Give the impedance check up for a client; False when none runs."""
         return self.supervisor.stop_check(Reason.CLIENT, "a client asked for it", now_ns)
+
+    def ask_stimulus(self, caller: Caller, command: Command) -> Deferred:
+        """Have a command obeyed by the stimulus thread. WireError where there is no stimulator."""
+        name = self.clients.name_of(caller.routing_id)
+        return self.stimulus.ask(caller, name, command, self.control.replies)
+
+    def leave_stimulus(self, caller: Caller) -> None:
+        """A client is gone, and its lease with it."""
+        self.stimulus.leave(caller, self.clients.name_of(caller.routing_id))
+
+    def stimulus_map(self) -> dict[str, Any] | None:
+        """The `stimulator` map of `status`."""
+        return self.stimulus.as_map()
 
     def device_map(self) -> dict[str, Any]:
         """The `device` map of `status`; what only the device knows is None until it was there."""
@@ -180,11 +204,6 @@ class Service:
     def control_map(self) -> dict[str, Any]:
         """The `control` map of `status`."""
         return {"requests": self.control.requests, "errors": dict(self.control.errors)}
-
-
-def no_stimulator() -> str | None:
-    """What forbids a test current through electrodes: nothing, as long as this service drives no stimulator."""
-    return None
 
 
 def take_directory(directory: Path, undo: ExitStack) -> None:
@@ -214,6 +233,6 @@ def take_directory(directory: Path, undo: ExitStack) -> None:
         ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    for name in (STREAM_SOCKET, CONTROL_SOCKET):
+    for name in (STREAM_SOCKET, CONTROL_SOCKET, STOP_SOCKET):
         (directory / name).unlink(missing_ok=True)
         undo.callback((directory / name).unlink, missing_ok=True)

@@ -123,6 +123,7 @@ class Supervisor:
         """Serve until `request_stop`."""
         poller = zmq.Poller()
         poller.register(self._control.socket, zmq.POLLIN)
+        poller.register(self._control.replies, zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
         if self._hotplug.fileno is not None:
             poller.register(self._hotplug.fileno, zmq.POLLIN)
@@ -249,8 +250,12 @@ class Supervisor:
         """The acquisition while samples are due."""
         return self._acquisition if self._connection.state in LIVE else None
 
-    def _probe(self, _now_ns: int) -> None:
-        if (acquisition := self._live) and acquisition.info.can_probe:
+    def _probe(self, now_ns: int) -> None:
+        acquisition = self._live
+        if acquisition is None:
+            return
+        acquisition.clock_state = acquisition.clock.snapshot(now_ns)["state"]
+        if acquisition.info.can_probe:
             self._ask(acquisition, acquisition.probe_clock)
 
     def _keep_alive(self, _now_ns: int) -> None:

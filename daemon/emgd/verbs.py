@@ -4,16 +4,18 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from emgd import filters, history
 from emgd.acquisition import FLAG_MASKS, STREAMS, Acquisition
 from emgd.clients import Clients, Progress, TooManyClientsError
+from emgd.deferred import Deferred
 from emgd.electrodes import Electrodes
 from emgd.impedance import BusyError, InterlockError, NotStreamingError
 from emgd.publish import PLANES, Publishing
+from emgd.stim_commands import Command
+from emgd.stim_verbs import StimVerbs
+from emgd.verb import Answer, Caller, Verb
 from emgd_drivers.fields import Field, FieldError, Problem, Required
 from emgd_wire.codec import WireError
 from emgd_wire.kinds import REPORT_INTERVAL_S, ErrorCode, Kind
@@ -21,31 +23,6 @@ from emgd_wire.version import PROTOCOL, VERSION
 
 SEQ_MOST: Final = 2**63 - 1
 NAME_MOST: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, and when."""
-
-    routing_id: bytes
-    now_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A result map, and for `history` the samples."""
-
-    result: dict[str, Any]
-    payload: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """A verb: what it is for, what it takes, what it does."""
-
-    text: str
-    fields: tuple[Field, ...]
-    call: Callable[[Caller, dict[str, Any]], Answer]
 
 
 class Service(Protocol):
@@ -76,6 +53,15 @@ class Service(Protocol):
     def stop_check(self, now_ns: int) -> bool:
         """Give the impedance check up for a client; False when none runs."""
 
+    def ask_stimulus(self, caller: Caller, command: Command) -> Deferred:
+        """Have a command obeyed by the stimulus thread. WireError where there is no stimulator."""
+
+    def leave_stimulus(self, caller: Caller) -> None:
+        """A client is gone, and its lease with it."""
+
+    def stimulus_map(self) -> dict[str, Any] | None:
+        """The `stimulator` map of `status`."""
+
 
 _STREAM: Final = Field("stream", str, "stream id, such as amp0/raw", least=1, most=NAME_MOST)
 
@@ -85,7 +71,7 @@ class Verbs:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.table: Mapping[str, Verb] = {
+        self.table: dict[str, Verb] = {
             "hello": Verb(
                 "say your name, so that lag and drops are shown by it",
                 (
@@ -135,6 +121,7 @@ class Verbs:
                 ),
                 self.impedance,
             ),
+            **StimVerbs(service).table,
             "bye": Verb("forget my name", (), self.bye),
         }
 
@@ -193,6 +180,7 @@ class Verbs:
                 "transport": acquisition.transport() if acquisition else None,
                 "clock": acquisition.clock.snapshot(time.monotonic_ns()) if acquisition else None,
                 "impedance": service.electrodes.as_map() if service.electrodes else None,
+                "stimulator": service.stimulus_map(),
                 "publisher": service.publishing.stats(),
                 "clients": service.clients.as_list(caller.now_ns, heads),
                 "control": service.control_map(),
@@ -298,6 +286,7 @@ class Verbs:
 
     def bye(self, caller: Caller, _args: dict[str, Any]) -> Answer:
         """Forget my name."""
+        self._service.leave_stimulus(caller)
         self._service.clients.bye(caller.routing_id)
         return Answer({})
 

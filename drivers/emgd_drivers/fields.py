@@ -17,6 +17,18 @@ class Required:
 REQUIRED: Final = Required()
 
 
+_HOLDERS: Final = (list, dict)
+_NOUNS: Final[Mapping[type, str]] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    Path: "path",
+    list: "list",
+    dict: "map",
+}
+
+
 class Problem(StrEnum):
     """What is wrong with a field; the values are error codes of the control socket."""
 
@@ -38,9 +50,10 @@ class FieldError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One value. `kind` is str, int, float, bool, Path or list; a float field also takes an int.
+    """One value. `kind` is str, int, float, bool, Path, list or dict; a float field also takes an int.
 
-    `least` and `most` bound numbers, and the length of strings and lists; `items` is the kind of a list's elements.
+    `least` and `most` bound numbers, and the length of strings, lists and dicts; `items` is the kind of what is in a
+    list, or behind the names of a dict.
     """
 
     name: str
@@ -57,12 +70,10 @@ class Field:
         """What is allowed, in words."""
         if self.choices:
             return ", ".join(map(str, self.choices))
-        noun = {str: "string", int: "integer", float: "number", bool: "true or false", Path: "path", list: "list"}[
-            self.kind
-        ]
-        if self.kind is list:
-            noun = f"list of { ({str: 'strings', int: 'integers'}[self.items]) }"
-        what = " characters" if self.kind is str else " items" if self.kind is list else ""
+        noun = _NOUNS[self.kind]
+        if self.kind in _HOLDERS:
+            noun = f"{noun} of { ({str: 'strings', int: 'integers'}[self.items]) }"
+        what = " characters" if self.kind is str else " items" if self.kind in _HOLDERS else ""
         if self.least is not None and self.most is not None:
             return f"{noun}, {_shown(self.least)} to {_shown(self.most)}{what}"
         if self.least is not None:
@@ -75,10 +86,12 @@ class Field:
         """The value as the field's kind; FieldError when it is not allowed."""
         if not self._has_kind(value):
             raise self._refuse(value)
-        if self.kind is list and not all(_is(element, self.items) for element in value):
-            raise self._refuse(value)
-        measured = len(value) if self.kind in (str, list) else value
-        if self.kind in (str, list, int, float):
+        if self.kind in _HOLDERS:
+            held = value.values() if self.kind is dict else value
+            if not all(_is(element, self.items) for element in held):
+                raise self._refuse(value)
+        measured = len(value) if self.kind in (str, *_HOLDERS) else value
+        if self.kind in (str, *_HOLDERS, int, float):
             # NaN compares false with everything, so ask for what must hold.
             if self.least is not None and not measured >= self.least:
                 raise self._refuse(value)

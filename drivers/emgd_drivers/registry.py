@@ -1,8 +1,9 @@
 """All drivers in one table, imported when one is asked for; drivers of others join it by an entry point.
 
-A driver's module has FIELDS (its options, emgd_drivers.fields), `open_amplifier(options) -> Amplifier`, and where its
-device can be plugged in, HOTPLUG: the udev subsystems whose news concern it, such as ("usb",). docs/drivers.md is the
-long version. A stimulator's module has FIELDS and `open_stimulator(options) -> Stimulator`.
+An amplifier driver's module has FIELDS (its options, emgd_drivers.fields), `open_amplifier(options) -> Amplifier`,
+and where its device can be plugged in, HOTPLUG: the udev subsystems whose news concern it, such as ("usb",).
+docs/drivers.md is the long version. A stimulator driver's module is the same,
+but for `open_stimulator(options) -> Stimulator`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,27 +28,31 @@ DRIVERS: Final[dict[str, str]] = {
 }
 """Name in the configuration -> module, of the drivers that come with emgd."""
 
-STIMULATOR_ENTRY_POINTS: Final = "emgd.stimulators"
-"""The same as ENTRY_POINTS, of stimulators."""
 
-STIMULATORS: Final[dict[str, str]] = {}
-"""The same as DRIVERS, of stimulators."""
+STIMULATOR_ENTRY_POINTS: Final = "emgd.stimulators"
+"""Group in which a package names its stimulator drivers."""
+
+STIMULATORS: Final[dict[str, str]] = {
+    "ncs1": "emgd_drivers.ncs1.driver",
+    "sim-ncs1": "emgd_drivers.sim.stimulator_driver",
+    "rehamove3": "emgd_drivers.rehamove.driver",
+}
+"""Name in the configuration -> module, of the stimulator drivers that come with emgd."""
 
 
 def driver_names() -> tuple[str, ...]:
-    """Every driver there is; ours win where a package uses one of our names."""
-    return (*DRIVERS, *(point.name for point in entry_points(group=ENTRY_POINTS) if point.name not in DRIVERS))
+    """Every amplifier driver there is; ours win where a package uses one of our names."""
+    return _names(DRIVERS, ENTRY_POINTS)
 
 
 def driver_fields(name: str) -> Sequence[Field]:
-    """The options of a driver; KeyError when there is no such driver."""
-    fields: Sequence[Field] = _module(name).FIELDS
-    return fields
+    """The options of an amplifier driver; KeyError when there is no such driver."""
+    return _fields(_module(name))
 
 
 def hotplug_subsystems(name: str) -> tuple[str, ...]:
     """The udev subsystems in which its device appears; none for a device that cannot be plugged in."""
-    return tuple(getattr(_module(name), "HOTPLUG", ()))
+    return _hotplug(_module(name))
 
 
 def open_amplifier(name: str, options: Mapping[str, Any]) -> Amplifier:
@@ -58,25 +63,49 @@ def open_amplifier(name: str, options: Mapping[str, Any]) -> Amplifier:
 
 def stimulator_names() -> tuple[str, ...]:
     """Every stimulator driver there is; ours win where a package uses one of our names."""
-    points = entry_points(group=STIMULATOR_ENTRY_POINTS)
-    return (*STIMULATORS, *(point.name for point in points if point.name not in STIMULATORS))
+    return _names(STIMULATORS, STIMULATOR_ENTRY_POINTS)
 
 
 def stimulator_fields(name: str) -> Sequence[Field]:
     """The options of a stimulator driver; KeyError when there is no such driver."""
-    fields: Sequence[Field] = _module(name, STIMULATORS, STIMULATOR_ENTRY_POINTS).FIELDS
-    return fields
+    return _fields(_stimulator_module(name))
+
+
+def stimulator_hotplug(name: str) -> tuple[str, ...]:
+    """The udev subsystems in which its device appears; none for a device that cannot be plugged in."""
+    return _hotplug(_stimulator_module(name))
 
 
 def open_stimulator(name: str, options: Mapping[str, Any]) -> Stimulator:
-    """Open a stimulator with checked options; raises DeviceError."""
-    stimulator: Stimulator = _module(name, STIMULATORS, STIMULATOR_ENTRY_POINTS).open_stimulator(options)
+    """Open a stimulator with checked options; raises DeviceError. It is not reset yet."""
+    stimulator: Stimulator = _stimulator_module(name).open_stimulator(options)
     return stimulator
 
 
-def _module(name: str, drivers: Mapping[str, str] = DRIVERS, group: str = ENTRY_POINTS) -> ModuleType:
-    if name in drivers:
-        return import_module(drivers[name])
+def _names(ours: Mapping[str, str], group: str) -> tuple[str, ...]:
+    return (*ours, *(point.name for point in entry_points(group=group) if point.name not in ours))
+
+
+def _fields(module: ModuleType) -> Sequence[Field]:
+    fields: Sequence[Field] = module.FIELDS
+    return fields
+
+
+def _hotplug(module: ModuleType) -> tuple[str, ...]:
+    return tuple(getattr(module, "HOTPLUG", ()))
+
+
+def _module(name: str) -> ModuleType:
+    return _found(name, DRIVERS, ENTRY_POINTS)
+
+
+def _stimulator_module(name: str) -> ModuleType:
+    return _found(name, STIMULATORS, STIMULATOR_ENTRY_POINTS)
+
+
+def _found(name: str, ours: Mapping[str, str], group: str) -> ModuleType:
+    if name in ours:
+        return import_module(ours[name])
     for point in entry_points(group=group, name=name):
         module: ModuleType = point.load()
         return module

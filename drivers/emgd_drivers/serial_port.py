@@ -48,7 +48,7 @@ class SerialPort:
         try:
             self._port: Any = serial.Serial(path, baud, timeout=READ_S, exclusive=True)
         except GONE as error:
-            raise _cannot_open(error, path, name) from None
+            raise cannot_open(error, path, name) from None
 
     def write(self, data: bytes, doing: str) -> None:
         """Send bytes. DeviceLostError names what was being done."""
@@ -111,7 +111,8 @@ class SerialPort:
         return DeviceLostError(f"{self.name} at {self.path} is gone (at {doing}: {error}); plug it in again")
 
 
-def _cannot_open(error: Exception, path: str, name: str) -> DeviceError:
+def cannot_open(error: Exception, path: str, name: str) -> DeviceError:
+    """What to raise where a port could not be opened: the text says what to do."""
     number = getattr(error, "errno", None)
     if number in (errno.EACCES, errno.EPERM):
         user, group = user_name(), group_of(path)

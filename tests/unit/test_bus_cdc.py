@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emgd_drivers.ncs1 import protocol
 from emgd_drivers.sim.bus.cdc_device import CdcAcmDevice, UsbIdentity
 from emgd_drivers.sim.bus.kinds import KINDS
 from emgd_drivers.sim.bus.loopback import MEMORY_BYTES, Loopback
@@ -228,3 +229,20 @@ def test_hackeeg_says_who_it_is():
     assert done.data[8:12].hex() == "41233e00"
     host.read()
     assert [done.data for done in host.at(MS)] == [b"Ready\r\n"]
+
+
+def test_an_ncs1_on_the_bus_knows_by_dtr_whether_a_host_is_there():
+    options = {field.name: field.default for field in KINDS["ncs1"].fields}
+    host = Host(Chatter())
+    host.device = KINDS["ncs1"].prepare(options)(0)
+    info = protocol.encode(protocol.Message(protocol.Kind.INFO, 1))
+    host.write(info)
+    tag = host.read()
+    assert not [done for done in host.at(10 * MS) if done.tag == tag], "without DTR it says nothing"
+    host.ask(0x21, 0x22, 1)
+    host.write(info)
+    (answer,) = [done.data for done in host.at(20 * MS) if done.tag == tag]
+    (message,) = protocol.Decoder().feed(answer)
+    assert protocol.Info.unpack(message.payload[1:]).serial == "NCS1-SIM001"
+    host.ask(0x21, 0x22, 0)
+    assert host.device._model.describe()["cause"] == "host_gone"

@@ -10,8 +10,9 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from emgd_drivers.api import DeviceError, DeviceLostError
@@ -19,11 +20,13 @@ from emgd_drivers.sim.link import MAX_MESSAGE_BYTES, failed, ready, reply
 from emgd_drivers.sim.model import Emg8Model
 from emgd_drivers.sim.signal import Signal, SyntheticEmg
 from emgd_drivers.sim.spec import DeviceSpec
+from emgd_drivers.sim.trigger_line import TriggerInput
 
 BULK_SEND_BYTES: Final = 1024 * 1024
 """Wanted room on the way to the host, as for many transfers in flight; the kernel may grant less."""
 
 NS_PER_S: Final = 1_000_000_000
+NS_PER_MS: Final = 1_000_000
 
 
 def main() -> None:
@@ -34,15 +37,16 @@ def main() -> None:
     with socket.socket(fileno=int(control_fd)) as control, socket.socket(fileno=int(bulk_fd)) as bulk:
         bulk.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BULK_SEND_BYTES)
         # A host that dies takes its sockets with it; a device that is unplugged has nobody to tell.
-        with suppress(BrokenPipeError, ConnectionResetError, DeviceLostError):
+        with suppress(BrokenPipeError, ConnectionResetError, DeviceLostError), ExitStack() as undo:
             try:
                 wanted = DeviceSpec.from_json(spec)
+                trigger = undo.enter_context(closing(TriggerInput(Path(wanted.trigger)))) if wanted.trigger else None
                 model = build(wanted, signal_of(wanted), time.monotonic_ns())
             except (DeviceError, ValueError, OSError) as error:
                 control.send(failed(error))
                 return
             control.send(ready(model))
-            serve(model, control, bulk)
+            serve(model, control, bulk, trigger)
 
 
 def build(spec: DeviceSpec, measured: Signal, now_ns: int) -> Emg8Model:
@@ -54,6 +58,7 @@ def build(spec: DeviceSpec, measured: Signal, now_ns: int) -> Emg8Model:
         serial=spec.serial,
         electrodes=spec.electrodes,
         fifo_bytes=spec.fifo_bytes,
+        trigger_hold_ns=round(spec.trigger_hold_ms * NS_PER_MS) if spec.trigger else 0,
         now_ns=now_ns,
     )
 
@@ -67,14 +72,18 @@ def signal_of(spec: DeviceSpec) -> Signal:
     return SyntheticEmg(spec.channels, spec.rate_hz, seed=spec.plan.seed, length=spec.length, triggers=spec.triggers)
 
 
-def serve(model: Emg8Model, control: socket.socket, bulk: socket.socket) -> None:
+def serve(model: Emg8Model, control: socket.socket, bulk: socket.socket, trigger: TriggerInput | None = None) -> None:
     """Answer and stream until the cable is gone. Deadlines are absolute, so being late once makes nothing later."""
     model.connect(partial(_send, bulk))
     while not model.unplugged:
         next_ns = model.next_event_ns()
         wait_s = None if next_ns is None else max(0, next_ns - time.monotonic_ns()) / NS_PER_S
-        readable, _, _ = select.select([control], [bulk] if model.blocked else [], [], wait_s)
-        if not readable:
+        readers: list[socket.socket | TriggerInput] = [control] if trigger is None else [control, trigger]
+        readable, _, _ = select.select(readers, [bulk] if model.blocked else [], [], wait_s)
+        # Also when another thing woke us: what the line tells belongs into the frames that are due now.
+        for at_ns, number in trigger.rises() if trigger is not None else ():
+            model.trigger(at_ns, number)
+        if control not in readable:
             model.run(time.monotonic_ns())
             continue
         request = control.recv(MAX_MESSAGE_BYTES)

@@ -1,6 +1,7 @@
 """The `sim` driver of the configuration: an emg8 that plays synthetic EMG."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from emgd_drivers.api import Amplifier
@@ -11,6 +12,7 @@ from emgd_drivers.sim.electrodes import ALLOWED_FORMS as ELECTRODE_FORMS
 from emgd_drivers.sim.electrodes import parse_electrodes
 from emgd_drivers.sim.faults import ALLOWED_FORMS
 from emgd_drivers.sim.model import SERIAL
+from emgd_drivers.sim.spec import TRIGGER_HOLD_MS
 
 MAX_SPEED: Final = 1000.0
 """Beyond it a paced recording is no slower than 0, as fast as possible."""
@@ -24,6 +26,8 @@ FIELDS: Final = (
     Field("triggers", bool, "a trigger mark once a second", True),
     Field("serial", str, "serial number", SERIAL, 1, 32),
     Field("electrodes", list, "electrodes that are not good, such as 0:E1=dry or 3=bridge", (), 0, 4096),
+    Field("trigger", Path, "trigger line: where a simulated stimulator tells of its pulses", None),
+    Field("trigger_hold_ms", float, "how late that may come; frames then are, too", TRIGGER_HOLD_MS, 0, 100),
     SPEED_FIELD,
     FAULTS_FIELD,
 )
@@ -36,7 +40,11 @@ def open_amplifier(options: Mapping[str, Any]) -> Amplifier:
         parse_electrodes(electrodes, options["channels"])
     except ValueError as error:
         raise FieldError(Problem.BAD, "electrodes", str(error), ELECTRODE_FORMS) from None
-    return open_with_faults(**{**options, "signal": "synthetic", "electrodes": electrodes})
+    trigger = options.get("trigger")
+    if trigger is not None and options["speed"] != 1:
+        raise FieldError(Problem.BAD, "trigger", "a trigger line needs real time", "speed 1")
+    spec = {**options, "signal": "synthetic", "electrodes": electrodes, "trigger": str(trigger or "")}
+    return open_with_faults(**spec)
 
 
 def open_with_faults(*, faults: list[str], **spec: Any) -> Amplifier:

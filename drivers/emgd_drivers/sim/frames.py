@@ -26,6 +26,9 @@ from emgd_ext.kernels import saturated
 WRAP_AFTER_FRAMES: Final = 8
 """So many frames come before the frame sequence wraps, when that is asked for."""
 
+MAX_RISES: Final = 64
+"""Of a trigger line that rises like mad, so many marks go into a frame and the rest into the next."""
+
 
 class FrameMaker:
     """What a device remembers between START and END. Sample 0 is taken at `start_tick`, `current` is new with it."""
@@ -36,6 +39,7 @@ class FrameMaker:
         self.discarded_frames = 0
         self.current: Final = current
         self._stimuli = 0
+        self._rises: list[tuple[int, int]] = []
         self._signal = signal
         self._plan = plan
         self._start_tick = start_tick
@@ -67,6 +71,11 @@ class FrameMaker:
         self.discarded_frames += 1
         self._discarded = True
 
+    def rise(self, tick: int, number: int) -> None:
+        """The trigger line rose at `tick`: a mark at the first sample from there on, or at the first that is left."""
+        self._rises.append((self.taken_by(tick - 1), number))
+        self._rises.sort()
+
     def data(self, count: int) -> bytes:
         """A frame with the next `count` samples."""
         first = self.next_sample
@@ -75,6 +84,7 @@ class FrameMaker:
             marks += [(first, MarkCode.ELECTRODE, channel, 1) for channel in sorted(self.current.off_channels)]
         faults = self._plan.at(self.frames)
         marks += [mark for fault in faults if (mark := self._mark_of(fault)) is not None]
+        marks += self._risen(first, count)
         samples, changes = self.current.apply(self._signal.read(first, count), first)
         marks = sorted([*marks, *changes, *self._signal.marks(first, count)], key=itemgetter(0))
         for fault in faults:
@@ -93,6 +103,12 @@ class FrameMaker:
     def saturated_channels(self) -> npt.NDArray[np.bool_]:
         """Which channels were saturated in the last frame, shape (channels,)."""
         return saturated(np.ascontiguousarray(self._last), np.array(self._signal.saturation_counts, np.int32))
+
+    def _risen(self, first: int, count: int) -> list[Mark]:
+        """Marks of the trigger line in these samples; one whose sample is gone takes the first of them."""
+        due = [rise for rise in self._rises if rise[0] < first + count][:MAX_RISES]
+        self._rises = self._rises[len(due) :]
+        return [(max(first, seq), MarkCode.STIMULUS, 0, number) for seq, number in due]
 
     def _mark_of(self, fault: Fault) -> Mark | None:
         """What a fault does to electrodes and stimuli from the next sample on; None for faults of another kind."""

@@ -50,6 +50,9 @@ FREE_RUN_FRAMES: Final = 64
 
 NS_PER_MS: Final = 1_000_000
 
+MAX_MARK_VALUE: Final = 2**31 - 1
+"""A mark's value has 31 bits and a sign."""
+
 TUNABLE_MODES: Final = (Mode.NORMAL, Mode.SHORT, Mode.TEST)
 
 
@@ -79,8 +82,9 @@ class Emg8Model:
 
     `speed` N lets its clock run N times as fast, 0 = as fast as the host takes it, without a clock that can be
     latched. `electrodes` are the strings of sim/electrodes.py. `fifo_bytes` is the size of its sample FIFO, None = a
-    quarter of a second. ValueError for a plan or electrodes that name a channel which the signal does not have, a bad
-    speed or serial, or a FIFO that holds not even one frame.
+    quarter of a second. Frames leave `trigger_hold_ns` after their last sample: as much may news of the trigger line
+    be late, and still find its sample. ValueError for a plan or electrodes that name a channel which the signal does
+    not have, a bad speed or serial, or a FIFO that holds not even one frame.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Emg8Model:
         serial: str = SERIAL,
         electrodes: Sequence[str] = (),
         fifo_bytes: int | None = None,
+        trigger_hold_ns: int = 0,
         now_ns: int = 0,
     ) -> None:
         self._plan = plan or FaultPlan()
@@ -101,6 +106,7 @@ class Emg8Model:
         self._settings = [ChannelSetting()] * signal.channels
         self._pairs = parse_electrodes(electrodes, signal.channels)
         self._free_running = speed == 0
+        self._hold_ns = trigger_hold_ns
         self._oscillator = Oscillator(
             round(TICK_HZ * (speed or 1)),
             origin_ns=now_ns,
@@ -192,6 +198,11 @@ class Emg8Model:
             if self._keep_alive_ms:
                 events.append(self._deadline_ns)
         return min(events, default=None)
+
+    def trigger(self, at_ns: int, number: int) -> None:
+        """The trigger line rose at `at_ns`, for pulse `number`: a mark of code 2 at the first sample from then on."""
+        if self._state is RunState.STREAMING and not self._free_running:
+            self._frames.rise(self._oscillator.tick(at_ns), number & MAX_MARK_VALUE)
 
     def true_host_ns(self, seq: int) -> int:
         """When sample `seq` of the present stream is truly taken (ns): what a clock model is held against."""
@@ -405,13 +416,14 @@ class Emg8Model:
             self._end(now_ns)
         else:
             last = self._frames.next_sample + count - 1
-            self._frame_done_ns = self._oscillator.host_ns(self._frames.tick_of(last))
+            self._frame_done_ns = self._oscillator.host_ns(self._frames.tick_of(last)) + self._hold_ns
 
     def _stop(self, at_ns: int) -> None:
         """Send what was taken by now, however little, then END."""
-        left = self._samples_taken(at_ns) - self._frames.next_sample
-        if left > 0:
-            self._take_samples(left, at_ns)
+        taken = self._samples_taken(at_ns)
+        # More than one frame where frames are held back.
+        while (left := taken - self._frames.next_sample) > 0:
+            self._take_samples(min(left, self._frames.due()), at_ns)
         self._end(at_ns)
 
     def _end(self, at_ns: int) -> None:

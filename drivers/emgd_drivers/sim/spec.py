@@ -2,10 +2,14 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from emgd_drivers.sim.electrodes import parse_electrodes
 from emgd_drivers.sim.faults import FaultPlan
 from emgd_drivers.sim.model import SERIAL
+
+TRIGGER_HOLD_MS: Final = 2.0
+"""Two processes are woken one after the other; a machine that stalls needs more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +18,9 @@ class DeviceSpec:
 
     `channels`, `rate_hz`, `triggers`, `length` (samples, None = endless) and `electrodes` (the strings of
     sim/electrodes.py) are for the synthetic signal, `loop` and `sidecar` for a recording. `speed` 0 = as fast as
-    possible. `faults` are the strings of sim/faults.py; ValueError when one of them is bad.
+    possible. `faults` are the strings of sim/faults.py; ValueError when one of them is bad. `trigger` is where the
+    trigger line of a simulated stimulator comes in (sim/trigger_line.py), empty = nowhere; its
+    news may be late by `trigger_hold_ms`, as much later come the frames.
     """
 
     signal: str = "synthetic"
@@ -30,6 +36,8 @@ class DeviceSpec:
     faults: tuple[str, ...] = ()
     electrodes: tuple[str, ...] = ()
     fifo_bytes: int | None = None
+    trigger: str = ""
+    trigger_hold_ms: float = TRIGGER_HOLD_MS
 
     def __post_init__(self) -> None:
         if self.signal not in {"synthetic", "recording"}:

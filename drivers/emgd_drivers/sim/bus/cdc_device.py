@@ -131,12 +131,19 @@ class CdcAcmDevice(UsbDevice):
         self.received_bytes += len(data)
         self._model.receive(data, now_ns)
 
-    def _on_reset(self, _now_ns: int) -> None:
+    def _on_reset(self, now_ns: int) -> None:
         self.line_coding = USUAL_CODING
-        self.lines = 0
+        self._set_lines(0, now_ns)
         self._notification = None
 
-    def _answer(self, setup: SetupPacket, data: bytes, _now_ns: int) -> bytes:
+    def _set_lines(self, lines: int, now_ns: int) -> None:
+        """DTR and RTS. Most serial models do not care; a stimulator must know whether a host is there."""
+        changed = (lines ^ self.lines) & DTR
+        self.lines = lines
+        if changed and (host := getattr(self._model, "host", None)) is not None:
+            host(bool(lines & DTR), now_ns)
+
+    def _answer(self, setup: SetupPacket, data: bytes, now_ns: int) -> bytes:
         if (setup.request_type, setup.request) == (CLASS_IN, ClassRequest.GET_LINE_CODING):
             return self.line_coding
         if setup.request_type != CLASS_OUT:
@@ -146,7 +153,7 @@ class CdcAcmDevice(UsbDevice):
         elif setup.request == ClassRequest.SET_CONTROL_LINE_STATE:
             if setup.value & DTR and not self.lines & DTR:
                 self._notification = NOTIFICATION.pack(CLASS_IN, SERIAL_STATE, 0, 0, 2, CARRIER_AND_READY)
-            self.lines = setup.value
+            self._set_lines(setup.value, now_ns)
         elif setup.request != ClassRequest.SEND_BREAK:
             raise RequestRefused
         return b""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from emgd_drivers.emg8.protocol import MAX_CHANNELS
 from emgd_drivers.fields import Field, FieldError, check_fields
+from emgd_drivers.ncs1 import protocol as ncs1
 from emgd_drivers.sim.bus.cdc_device import CdcAcmDevice, UsbIdentity
 from emgd_drivers.sim.bus.emg8_device import Emg8UsbDevice
 from emgd_drivers.sim.bus.port import Bus, BusError
@@ -100,12 +101,14 @@ _DUE: Final = UsbIdentity(0x2341, 0x003E, "Arduino LLC", "Arduino Due")
 _DONGLE: Final = UsbIdentity(0x1209, 0x0004, "emgd project", "Cyton dongle")
 """The real dongle has an FTDI chip, which is not CDC-ACM; behind its port the bytes are the same."""
 
+_NCS1: Final = UsbIdentity(ncs1.VENDOR, ncs1.PRODUCT, "emgd project", "ncs1")
 _TEST_SERIAL: Final = UsbIdentity(0x1209, 0x0003, "emgd project", "loopback")
 
 KINDS: Final[dict[str, DeviceKind]] = {
     "emg8": DeviceKind("the reference amplifier, vendor bulk, 1209:0001", EMG8_FIELDS, _emg8),
     "hackeeg": _serial_kind("HackEEG on an Arduino Due, CDC-ACM", _DUE, "emgd_drivers.sim.hackeeg"),
     "cyton": _serial_kind("OpenBCI Cyton, as CDC-ACM", _DONGLE, "emgd_drivers.sim.cyton"),
+    "ncs1": _serial_kind("the reference stimulator, CDC-ACM", _NCS1, "emgd_drivers.sim.stimulator"),
     "loopback": _serial_kind("a CDC-ACM port that sends back what it gets", _TEST_SERIAL, f"{_HERE}.loopback"),
 }
 """Kind as written on the command line -> what it is."""

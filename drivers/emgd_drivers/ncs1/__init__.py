@@ -1,0 +1,1 @@
+"""ncs1, the reference stimulator: docs/devices/ncs1.md."""
