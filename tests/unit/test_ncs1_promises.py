@@ -144,10 +144,11 @@ class Host(RuleBasedStateMachine):
         tick = max(0, (now_ns - S) // TICK_NS + at_ms * MS // TICK_NS)
         # Expected before it is asked for: it may be given before the answer is read.
         before = dict(self.oracle.allowed)
-        self.oracle.allowed[seq] = (current_ua, width_us, now_ns)
+        self.oracle.allowed.setdefault(seq, (current_ua, width_us, now_ns))
         given = len(self.oracle.given)
         if self.ask(Kind.PULSE, protocol.Pulse(seq, tick, current_ua, width_us).pack()):
             assert seq > self.seq or self.seq == 0
+            assert seq not in before
             self.seq = seq
         elif len(self.oracle.given) == given:
             self.oracle.allowed = before
