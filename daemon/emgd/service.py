@@ -31,7 +31,6 @@ from emgd.verb import Caller
 from emgd.verbs import Verbs
 from emgd_drivers.api import Amplifier, DeviceError
 from emgd_drivers.registry import hotplug_subsystems
-from emgd_wire.kinds import Kind
 from emgd_wire.paths import CONTROL_SOCKET, STOP_SOCKET, STREAM_SOCKET, runtime_dir
 
 log = logging.getLogger("emgd.service")
@@ -145,9 +144,7 @@ class Service:
         if state not in LIVE and self.electrodes:
             self.electrodes.lose(text, time.monotonic_ns())
         seq = self.acquisition.loop.next_seq if self.acquisition else 0
-        self.publishing.post(
-            Kind.STATE, {"device": DEVICE, "state": state.value, "text": text}, seq, time.monotonic_ns()
-        )
+        self.publishing.post_state(state.value, text, seq, time.monotonic_ns())
 
     # --- what the verbs need
 
