@@ -808,6 +808,16 @@ def test_a_mark_may_come_before_its_report():
     assert rig.state == "cooldown"
 
 
+def test_two_marks_before_the_report_are_one_too_many():
+    rig = Rig(info=MARKING).armed()
+    rig.device.reports = False
+    rig.ask(rig.shot())
+    for _ in range(2):
+        rig.watch.mark(0, rig.device.given[0][1])
+    rig.run(1)
+    assert rig.reasons == {"mark"}
+
+
 def test_without_a_trigger_cable_marks_mean_nothing():
     rig = Rig().armed()
     rig.watch.mark(3, rig.clock.ns)
