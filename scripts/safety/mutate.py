@@ -209,7 +209,7 @@ def main() -> int:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
     began = time.monotonic()
     mutation = Mutation(chosen, options.jobs)
-    quiet = ["-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-o", "timeout=0", "-W", "default"]
+    quiet = ["-q", "--no-header", "--no-summary", "--tb=no", "-p", "no:faulthandler", "-p", "no:cacheprovider", "-o", "timeout=0", "-W", "default"]
     ended = pytest.main([*quiet, "tests/safety"], plugins=[mutation])
     if ended:
         raise SystemExit(f"the tests could not be run (pytest ended with {ended})")

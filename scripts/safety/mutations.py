@@ -65,14 +65,14 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def operators(tokens: list[Token]) -> Iterator[Mutant]:
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token, following in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if token.kind != "operator":
             continue
         unary = before.text in OPENS
         if token.text == "!" or (token.text == "-" and unary):
             yield Mutant(token.start, token.end, "", f"{token.text} dropped")
-        if unary and token.text in "-&*+":
-            continue
+        if (unary and token.text in "-&*+") or (token.text == "*" and following.start == token.end):
+            continue  # one operand, or a pointer
         for other in REPLACED.get(token.text, ()):
             yield Mutant(token.start, token.end, other, f"{token.text} to {other}")
 
