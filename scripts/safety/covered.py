@@ -18,8 +18,8 @@ ALLOWED = Path(__file__).with_name("covered.toml")
 
 def measured(folder: Path) -> list[dict]:
     """What gcov has of each source."""
-    subprocess.run(["gcov", "--json-format", "--branch-probabilities", *map(str, folder.glob("*.gcda"))], cwd=folder, check=True,
-                   stdout=subprocess.DEVNULL)
+    command = ["gcov", "--json-format", "--branch-probabilities", *map(str, folder.glob("*.gcda"))]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     names = {source.name for source in variant.sources()}
     found = []
     for report in sorted(folder.glob("*.gcov.json.gz")):
@@ -51,6 +51,7 @@ def judge(file: dict, allowed: dict[tuple[str, str], int]) -> list[str]:
 
 
 def main() -> int:
+    """Build, run the tests, compare. Arguments go to pytest."""
     folder = variant.fresh_folder("coverage")
     objects = []
     for source in variant.sources():

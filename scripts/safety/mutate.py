@@ -1,7 +1,7 @@
 """Do the tests of the gate notice every small fault in it?
 
-Seeds one fault at a time (mutations.py), builds that gate and runs tests/safety against it. A fault that no test sees must be one
-that changes nothing, and stand in equivalent.toml with the reason; any other fails this run.
+Seeds one fault at a time (mutations.py), builds that gate and runs tests/safety against it. A fault that no test sees
+must be one that changes nothing, and stand in equivalent.toml with the reason; any other fails this run.
 """
 
 import argparse
@@ -30,12 +30,15 @@ VERDICTS = {0: SURVIVED, 1: KILLED, 100: UNBUILT}
 
 @dataclass(frozen=True)
 class Case:
+    """A fault in a file."""
+
     number: int
     source: Path
     mutant: mutations.Mutant
 
     @functools.cached_property
     def text(self) -> str:
+        """The file without the fault."""
         return self.source.read_text()
 
     @property
@@ -53,6 +56,7 @@ class Case:
 
 
 def cases() -> list[Case]:
+    """All faults in all files of the gate."""
     found = [(source, mutant) for source in variant.sources() for mutant in mutations.mutants_of(source.read_text())]
     return [Case(number, *pair) for number, pair in enumerate(found)]
 
@@ -94,8 +98,8 @@ def load(built: Path) -> None:
     os.environ["EMGD_GATE_VARIANT"] = str(built)
     good = sys.modules.pop("emgd_ext.gate")
     spec = importlib.util.spec_from_file_location("emgd_ext.gate", built)
-    assert spec
-    assert spec.loader
+    if not spec or not spec.loader:
+        raise ImportError(f"{built} is no module")
     faulty = sys.modules["emgd_ext.gate"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(faulty)
     for module in list(sys.modules.values()):
@@ -106,10 +110,15 @@ def load(built: Path) -> None:
                 setattr(module, name, getattr(faulty, name))
 
 
-class Mutation:
-    """A plugin of pytest: where the tests would be run, run them once for each fault, each time in a process forked off.
+def order(test: pytest.Item) -> bool:
+    """A few walks see most faults, so they come first."""
+    return "walk[" not in test.nodeid or "walk[1" in test.nodeid
 
-    So Python, pytest and the tests are loaded once, and a fault costs its build and the tests up to the one that sees it.
+
+class Mutation:
+    """A plugin of pytest: where the tests would be run, it runs them once for each fault, in a process forked off.
+
+    So Python, pytest and the tests are loaded once; a fault costs its build and the tests up to the one that sees it.
     """
 
     def __init__(self, chosen: list[Case], processes: int) -> None:
@@ -119,8 +128,8 @@ class Mutation:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        # The cheap ones first: most faults are seen by them.
-        session.items.sort(key=lambda item: "machine" in item.nodeid)
+        """All faults, some at a time."""
+        session.items.sort(key=order)
         variant.fresh_folder("mutants")
         originals = {source: variant.BUILD / f"{source.stem}.o" for source in variant.sources()}
         for source, made in originals.items():
@@ -138,6 +147,7 @@ class Mutation:
         return True
 
     def start(self, session: pytest.Session, case: Case, originals: dict[Path, Path]) -> int:
+        """A process that tries a fault; its id."""
         child = os.fork()
         if child:
             return child
@@ -153,6 +163,7 @@ class Mutation:
 
     @staticmethod
     def test(session: pytest.Session, case: Case, originals: dict[Path, Path]) -> int:
+        """In that process: build, then test until something fails."""
         folder = variant.BUILD / "mutants" / str(os.getpid())
         folder.mkdir(parents=True)
         built = build(case, folder, originals)
@@ -166,11 +177,14 @@ class Mutation:
         return 0
 
     def note(self, case: Case, child: int, status: int) -> None:
+        """What came of it."""
         verdict = KILLED if os.WIFSIGNALED(status) else VERDICTS.get(os.WEXITSTATUS(status), BROKEN)
         if verdict == SURVIVED and same_machine_code(case, variant.fresh_folder("same")):
             verdict = UNBUILT
         self.verdicts[case] = verdict
         variant.shutil.rmtree(variant.BUILD / "mutants" / str(child), ignore_errors=True)
+        if verdict in {SURVIVED, BROKEN}:
+            print(f"{verdict}: {case}", file=sys.stderr)
         if len(self.verdicts) % 100 == 0:
             print(f"{len(self.verdicts)} / {len(self.chosen)}", file=sys.stderr, flush=True)
 
@@ -190,12 +204,15 @@ def report(verdicts: dict[Case, str], *, whole: bool) -> int:
     stale = sorted(set(reasons) - used) if whole else []
     for file, line, after in stale:
         print(f"equivalent.toml explains what is no survivor any more: {file}: {line} -> {after}")
-    print(f"{killed} of {killed + len(used) + len(unexplained)} mutants killed, {len(used)} change nothing (equivalent.toml), "
-          f"{len(unexplained)} unexplained")
+    print(
+        f"{killed} of {killed + len(used) + len(unexplained)} mutants killed, "
+        f"{len(used)} change nothing (equivalent.toml), {len(unexplained)} unexplained"
+    )
     return 1 if unexplained or stale else 0
 
 
 def main() -> int:
+    """Choose, run, report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, metavar="N", help="only N of them, chosen by --seed")
     parser.add_argument("--seed", type=int, default=0)
@@ -203,14 +220,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     os.chdir(variant.ROOT)
-    os.environ["EMGD_HYPOTHESIS"] = "fixed"
     chosen = [case for case in cases() if options.only in f"{case.source.name}: {case.lines[0]}"]
     if options.sample:
-        chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
+        chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))  # noqa: S311
     began = time.monotonic()
     mutation = Mutation(chosen, options.jobs)
-    quiet = ["-q", "--no-header", "--no-summary", "--tb=no", "-p", "no:faulthandler", "-p", "no:cacheprovider", "-o", "timeout=0", "-W", "default"]
-    ended = pytest.main([*quiet, "tests/safety"], plugins=[mutation])
+    quiet = ["-q", "--no-header", "--no-summary", "--tb=no", "--assert=plain", "-o", "timeout=0", "-W", "default"]
+    quiet += ["-p", "no:faulthandler", "-p", "no:cacheprovider"]
+    # Without the machine: what sees a fault has to be the same each time.
+    ended = pytest.main([*quiet, "-k", "not machine", "tests/safety"], plugins=[mutation])
     if ended:
         raise SystemExit(f"the tests could not be run (pytest ended with {ended})")
     code = report(mutation.verdicts, whole=not options.sample and not options.only)

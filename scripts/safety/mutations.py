@@ -1,4 +1,7 @@
-"""Small faults in C: what could be written by mistake. Works on tokens; comments (and with them the contracts) are left alone."""
+"""Small faults in C: what could be written by mistake.
+
+Works on tokens; comments, and with them the contracts, are left alone.
+"""
 
 import re
 from collections.abc import Iterator
@@ -35,11 +38,13 @@ REPLACED = {
 }
 # Before these a - or & has one operand, and a * declares.
 OPENS = set("([{,;=<>?:!&|+-*/%") | {"return", "case"} | {*REPLACED, "&&", "||"}
-KEYWORDS = {"if", "else", "for", "while", "switch", "case", "default", "return", "continue", "break", "static", "const", "struct"}
+NO_STATEMENT = {"if", "else", "for", "while", "switch", "case", "default", "static", "const"}
 
 
 @dataclass(frozen=True)
 class Token:
+    """A word of C and where it stands."""
+
     kind: str
     text: str
     start: int
@@ -56,15 +61,18 @@ class Mutant:
     what: str
 
     def apply(self, text: str) -> str:
+        """The text with the fault."""
         return text[: self.start] + self.becomes + text[self.end :]
 
 
 def tokens_of(text: str) -> list[Token]:
+    """All words but space, comments and lines of the preprocessor."""
     found = (Token(m.lastgroup or "", m.group(), m.start(), m.end()) for m in TOKEN.finditer(text))
     return [token for token in found if token.kind != "skip"]
 
 
 def operators(tokens: list[Token]) -> Iterator[Mutant]:
+    """Another operator, or a sign or negation that is missing."""
     for before, token, following in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if token.kind != "operator":
             continue
@@ -123,7 +131,7 @@ def statements(tokens: list[Token]) -> Iterator[Mutant]:
             place = closing(tokens, place + 1) + 1
             starts = True
             continue
-        if starts and token.kind == "name" and token.text not in KEYWORDS - {"return", "continue", "break"}:
+        if starts and token.kind == "name" and token.text not in NO_STATEMENT:
             end = place
             while tokens[end].text not in ";{":
                 end = closing(tokens, end) + 1 if tokens[end].text in "([" else end + 1

@@ -1,8 +1,8 @@
 """Other builds of the gate for its tests: with coverage counters, or with a fault seeded.
 
-A variant is the compiled module `emgd_ext.gate` under another name; tests/safety/conftest.py takes the one that EMGD_GATE_VARIANT names.
-Its C functions are visible, so that the tests of the C itself need no second build. The wrapper is compiled once; a variant costs
-one C file and a link.
+A variant is the compiled module `emgd_ext.gate` somewhere else; tests/safety/conftest.py takes the one that
+EMGD_GATE_VARIANT names. Its C functions are visible, so that the tests of the C itself need no second build. The
+wrapper is compiled once; a variant costs one C file and a link.
 """
 
 import ast
@@ -22,10 +22,13 @@ def sources() -> list[Path]:
     for node in ast.parse((ROOT / "setup.py").read_text()).body:
         if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "MODULES" and node.value:
             return [EXT / "c" / name for name in ast.literal_eval(node.value)["gate"]]
-    raise SystemExit("setup.py has no table MODULES any more: tell scripts/safety/variant.py where the C files are listed")
+    raise SystemExit(
+        "setup.py has no table MODULES any more: scripts/safety/variant.py takes the list of C files from it"
+    )
 
 
 def is_newer(made: Path, *origins: Path) -> bool:
+    """Than all that it was made from."""
     return made.exists() and all(made.stat().st_mtime > origin.stat().st_mtime for origin in origins)
 
 
@@ -49,16 +52,19 @@ def wrapper() -> Path:
 
 def compile_source(source: Path, made: Path, *flags: str) -> bool:
     """False when it does not compile."""
-    command = [*CC, *flags, "-Werror=return-type", "-Werror=implicit-function-declaration", "-c", str(source), "-o", str(made)]
+    strict = ("-Werror=return-type", "-Werror=implicit-function-declaration")
+    command = [*CC, *flags, *strict, "-c", str(source), "-o", str(made)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def link(objects: list[Path], made: Path, *flags: str) -> Path:
+    """The module from the wrapper and some objects."""
     run("gcc", "-shared", *flags, wrapper(), *objects, "-o", made)
     return made
 
 
 def fresh_folder(name: str) -> Path:
+    """An empty one below build/."""
     folder = BUILD / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

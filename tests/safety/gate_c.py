@@ -1,5 +1,5 @@
-"""The C of the gate itself, called without the wrapper: for what the wrapper cannot say (a bent structure, a table that no layer can
-make) and for what it checks twice.
+"""The C of the gate itself, called without the wrapper: for what the wrapper cannot say (a bent structure, a table
+that no layer can make) and for what it checks twice.
 
 The declarations are those of the headers, so a change there is a change here.
 """
@@ -37,20 +37,29 @@ def declarations(source):
     return plain.stdout
 
 
+def parsed():
+    """All that the headers declare."""
+    ffi = cffi.FFI()
+    with tempfile.TemporaryDirectory() as folder:
+        for header in C.glob("*.h"):
+            (Path(folder) / header.name).write_text(re.sub(r"#include <[^\n]*\n", "", header.read_text()))
+        ffi.cdef(declarations(Path(folder) / "judge.h"))
+    return ffi
+
+
+FFI = parsed()
+
+
 @functools.cache
 def foreign():
     """(cffi, library): the variant under test, or one built for this run."""
-    ffi = cffi.FFI()
+    built = os.environ.get("EMGD_GATE_VARIANT")
+    if built:
+        return FFI, FFI.dlopen(built)
     with tempfile.TemporaryDirectory() as folder:
-        headers = {re.sub(r"#include <[^\n]*\n", "", path.read_text()): path for path in C.glob("*.h")}
-        for text, path in headers.items():
-            (Path(folder) / path.name).write_text(text)
-        ffi.cdef(declarations(Path(folder) / "judge.h"))
-        built = os.environ.get("EMGD_GATE_VARIANT")
-        if not built:
-            built = f"{folder}/gate.so"
-            subprocess.run(["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", *sources(), "-o", built], check=True)
-        return ffi, ffi.dlopen(built)
+        built = f"{folder}/gate.so"
+        subprocess.run(["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", *sources(), "-o", built], check=True)
+        return FFI, FFI.dlopen(built)
 
 
 def new_gate(table=None, state="EMGD_ARMED"):

@@ -1,12 +1,12 @@
 """Commands for a world, good and bad ones, each with values at and around the boundaries that hold just now.
 
-A command takes the world and `choose`, which picks one of some options: hypothesis does so in test_gate_machine, a seeded generator in
-test_gate_walk.
+A command takes the world and `choose`, which picks one of some options: hypothesis does so in test_gate_machine, a
+seeded generator in test_gate_walk.
 """
 
 from math import isqrt
 
-from gate_rules import LEAD_NS, MS, OLD_NS, READBACK_NS, RECENT, SINGLE, STALE_NS, TRAIN, US, S, up
+from gate_rules import LEAD_NS, MS, OLD_NS, READBACK_NS, SINGLE, STALE_NS, TRAIN, US, S, up
 from gate_world import WIDE, World
 
 from emgd_ext.gate import LIMIT_NAMES, ranges
@@ -315,7 +315,13 @@ def good_shot(world, choose):
 
 
 def well(world, choose):
-    """The next step of the good way, from wherever we are."""
+    """Some steps of the good way, from wherever we are."""
+    for _ in range(choose((1, 1, 3, 8))):
+        next_step(world, choose)
+
+
+def next_step(world, choose):
+    """The next step of the good way."""
     oracle = world.oracle
     world.now_ns = max(world.now_ns, oracle.now_ns)
     world.keep()
@@ -342,43 +348,32 @@ def well(world, choose):
         world.live(min(oracle.limits["train_rest_ms"] * MS, 10 * S) // 2)
 
 
-COMMANDS = (
-    set_limits,
-    connect,
-    disconnect,
-    take,
-    renew,
-    release,
-    stream,
-    load,
-    tick,
-    arm,
-    confirm,
-    disarm,
-    request,
-    cancel,
-    fire,
-    readback,
-    stop,
-    fault,
-    acknowledge,
-    wait,
-    live,
-    jump,
-    well,
-)
-# How often each comes in a random walk; 1 where not named.
-OFTEN = {
-    "well": 40,
-    "request": 12,
-    "fire": 8,
-    "readback": 8,
-    "live": 8,
-    "wait": 6,
-    "arm": 6,
-    "confirm": 4,
-    "load": 2,
-    "stream": 2,
+# What ends an arming: one command, or hardly any pulse would ever go.
+ENDS = (set_limits, connect, disconnect, release, disarm, stop, fault, jump)
+
+
+def end(world, choose):
+    choose(ENDS)(world, choose)
+
+
+# Each, and how often it comes.
+COMMANDS = {
+    well: 12,
+    request: 4,
+    fire: 3,
+    readback: 3,
+    live: 3,
+    wait: 2,
+    arm: 2,
+    confirm: 2,
+    end: 1,
+    load: 1,
+    stream: 1,
+    take: 1,
+    renew: 1,
+    tick: 1,
+    cancel: 1,
+    acknowledge: 1,
 }
 
 

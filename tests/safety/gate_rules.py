@@ -1,7 +1,8 @@
-"""The rules of a stimulus in plain Python, for the oracle: from the prose of gate.h and docs/safety, never from gate.c.
+"""The rules of a stimulus in plain Python, for the oracle: from the prose of gate.h and docs/safety, never from
+gate.c.
 
-Every pulse is kept for ever and every window computed from all of them; facts instead of states, exact products instead of
-rounded quotients.
+Every pulse is kept for ever and every window computed from all of them; facts instead of states, exact products
+instead of rounded quotients.
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """A gate and its oracle side by side: each call goes to both, and they must agree in verdict, state and explanation.
 
-Beside the oracle, which knows all rules, stand the two promises in their plainest words, checked at every pulse from nothing but what
-was called and what went out (`Promises`).
+Beside the oracle, which knows all rules, stand the two promises in their plainest words, checked at every pulse from
+nothing but what was called and what went out (`Promises`).
 """
 
 import math
@@ -72,9 +72,7 @@ class Promises:
         elif name == "stream":
             sample_ns = arguments["sample_ns"]
             self.sample_ns = max(self.sample_ns, sample_ns if sample_ns <= now_ns + 100 * MS else self.sample_ns)
-        elif name == "load":
-            self.load_ohm = arguments["load_ohm"]
-        elif name == "readback":
+        elif name in {"load", "readback"}:
             self.load_ohm = arguments["load_ohm"]
         elif name == "arm" and not verdict:
             self.armed, self.load_ohm = arguments, arguments["load_ohm"]

@@ -1,7 +1,8 @@
-"""Each limit and rule at exactly what it allows, and one beyond: when a shot is asked for, and again when its pulse is about to go.
+"""Each limit and rule at exactly what it allows, and one beyond: when a shot is asked for, and again when its pulse is
+about to go.
 
-Here the gate's memory is written directly. So a pulse can be wrong at the last moment although it was right when asked for; the gate
-must not rely on having asked before.
+Here the gate's memory is written directly. So a pulse can be wrong at the last moment although it was right when asked
+for; the gate must not rely on having asked before.
 """
 
 import gate_c

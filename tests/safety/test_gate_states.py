@@ -1,4 +1,6 @@
-"""Every call in every state: what is answered and what the state is then. The table is docs/safety's state diagram in full."""
+"""Every call in every state: what is answered and what the state is then. The table is docs/safety's state diagram in
+full.
+"""
 
 import pytest
 from gate_rules import MS, S
