@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ import pytest
 import variant
 
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
-TIMEOUT_S = 60  # a loop that does not end is noticed by this
+CPU_S = 5  # all tests take two; a loop that does not end is noticed by this ...
+TIMEOUT_S = 300  # ... or by this, should it sleep
 KILLED, SURVIVED, UNBUILT, BROKEN = "killed", "survived", "does not compile", "broken"
 # Ends of a process that tried one. Anything else is no verdict.
 VERDICTS = {0: SURVIVED, 1: KILLED, 100: UNBUILT}
@@ -151,6 +153,7 @@ class Mutation:
         child = os.fork()
         if child:
             return child
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
         signal.alarm(TIMEOUT_S)
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)

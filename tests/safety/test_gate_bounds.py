@@ -246,3 +246,20 @@ def test_a_refused_fire_gives_zeros():
         pulse = ffi.new("emgd_pulse *", {name: 99 for name, _ in ffi.typeof("emgd_pulse").fields})
         assert lib.emgd_gate_fire(gate, NOW, pulse) != 0
         assert bytes(ffi.buffer(pulse)) == bytes(ffi.sizeof("emgd_pulse"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        # 1 mm2 at 2 mA/cm2: 400 000 of the unit, which 2 mA x 1 ms fill.
+        ({"area_mm2": 1, "booked": [(NOW, 2_000, 1_000)]}, 0),
+        ({"area_mm2": 1, "booked": [(NOW, 2_000, 1_000), (NOW, 1, 1)]}, 2),
+        ({"area_mm2": 1, "booked": [(NOW - 10 * S, 80_000, 1_000)]}, 0),
+        ({"area_mm2": 0, "booked": [(NOW, 80_000, 1_000)]}, 0),
+        ({"load_ohm": 5_000}, 0),
+        ({"load_ohm": 5_001}, 1),
+        ({"load_ohm": 5_001, "area_mm2": 1, "booked": [(NOW, 80_000, 1_000)]}, 3),
+    ],
+)
+def test_what_is_warned_of(changes, warned):
+    assert gate_c.foreign()[1].emgd_gate_warnings(bent(changes, gate_c.new_gate)) == warned
