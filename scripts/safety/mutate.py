@@ -5,7 +5,9 @@ must be one that changes nothing, and stand in equivalent.toml with the reason; 
 """
 
 import argparse
+import contextlib
 import functools
+import gc
 import importlib.util
 import os
 import random
@@ -138,14 +140,16 @@ class Mutation:
             if not variant.compile_source(source, made):
                 raise SystemExit(f"{source} does not compile")
         variant.wrapper()
+        gc.freeze()  # what is never collected stays shared with the forked processes
+        gc.disable()
         waiting, running = list(reversed(self.chosen)), {}
-        while waiting or running:
-            while waiting and len(running) < self.processes:
-                case = waiting.pop()
-                running[self.start(session, case, originals)] = case
-            child, status = os.wait()
-            self.note(running.pop(child), child, status)
-        print(file=sys.stderr)
+        with contextlib.suppress(KeyboardInterrupt):  # then the report is about those that were tried
+            while waiting or running:
+                while waiting and len(running) < self.processes:
+                    case = waiting.pop()
+                    running[self.start(session, case, originals)] = case
+                child, status = os.wait()
+                self.note(running.pop(child), child, status)
         return True
 
     def start(self, session: pytest.Session, case: Case, originals: dict[Path, Path]) -> int:
@@ -223,9 +227,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     os.chdir(variant.ROOT)
+    os.environ.setdefault("EMGD_WALKS", "10")  # more of them see no more
     chosen = [case for case in cases() if options.only in f"{case.source.name}: {case.lines[0]}"]
-    if options.sample:
-        chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))  # noqa: S311
+    random.Random(options.seed).shuffle(chosen)  # noqa: S311 (an interrupted run is then a fair sample)
+    whole = len(chosen)
+    chosen = chosen[: options.sample]
     began = time.monotonic()
     mutation = Mutation(chosen, options.jobs)
     quiet = ["-q", "--no-header", "--no-summary", "--tb=no", "--assert=plain", "-o", "timeout=0", "-W", "default"]
@@ -234,8 +240,9 @@ def main() -> int:
     ended = pytest.main([*quiet, "-k", "not machine", "tests/safety"], plugins=[mutation])
     if ended:
         raise SystemExit(f"the tests could not be run (pytest ended with {ended})")
-    code = report(mutation.verdicts, whole=not options.sample and not options.only)
-    print(f"{len(chosen)} in {time.monotonic() - began:.0f} s")
+    tried = len(mutation.verdicts)
+    code = report(mutation.verdicts, whole=tried == whole and not options.only)
+    print(f"{tried} of {whole} faults tried in {time.monotonic() - began:.0f} s")
     return code
 
 

@@ -288,3 +288,19 @@ def test_no_shot_while_nothing_is_armed():
     world.stop()
     assert world.fire()[0] == {"no_shot", "fault", "stopped"}
     assert armed_world().fire()[0] == {"no_shot"}
+
+
+def test_all_faults_of_a_readback_are_named():
+    world = delivered()
+    world.read_back(current_ua=4_400)
+    world.live(S)
+    world.request(**{**SHOT, "current_ua": 4_000})
+    world.fire()
+    assert world.read_back(current_ua=1_000, width_us=90, limited=True, dc_ua=21) == {
+        "readback_current_percent",
+        "readback_width_percent",
+        "headroom",
+        "readback_far",
+        "readback_often",
+        "dc_ua",
+    }

@@ -283,12 +283,7 @@ def test_a_fault_needs_an_operator_and_an_end():
 )
 def test_saturated_for_long_and_never_in_pieces(saturated_for_ns, refused):
     world = armed_world()
-    began_ns = world.now_ns
-    world.stream(world.now_ns, saturated=True)
-    while world.now_ns < began_ns + saturated_for_ns:
-        world.now_ns = min(world.now_ns + 90 * MS, began_ns + saturated_for_ns)
-        world.stream(world.now_ns, saturated=True)
-        world.renew(7, world.next_nonce())
+    saturate(world, saturated_for_ns)
     assert ("saturated" in world.request(**SHOT)) == refused
     world.cancel()
     world.stream(world.now_ns)
@@ -342,3 +337,30 @@ def test_arming_again_soon_has_to_wait_as_if_it_had_not_been():
     world.now_ns += 1
     world.tick()
     assert world.gate.state == "armed"
+
+
+@pytest.mark.xfail(
+    reason="gate.c forgets the newest sample when the clock goes back, but not since when the channels are saturated: "
+    "that instant then lies ahead, and until it comes they do not count as saturated"
+)
+def test_saturated_channels_are_still_seen_after_the_clock_went_back():
+    world = World(100 * S)
+    world.set_limits(WIDE)
+    world.stream(100 * S, saturated=True)
+    world.now_ns = S
+    assert world.tick() == {"time"}
+    assert world.acknowledge(operator_id=1) == set()
+    world.connect()
+    world.take(7, 1)
+    saturate(world, 2 * S)
+    assert world.arm_well() == {"saturated"}
+
+
+def saturate(world, duration_ns):
+    """All channels are, from now on."""
+    end_ns = world.now_ns + duration_ns
+    world.stream(world.now_ns, saturated=True)
+    while world.now_ns < end_ns:
+        world.now_ns = min(world.now_ns + 90 * MS, end_ns)
+        world.stream(world.now_ns, saturated=True)
+        world.renew(7, world.next_nonce())
