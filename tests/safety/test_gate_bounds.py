@@ -9,7 +9,7 @@ import gate_c
 import pytest
 from gate_rules import MS, S
 
-from emgd_ext.gate import names_in
+from emgd_ext.gate import LIMIT_NAMES, names_in
 
 NOW = 10 * S  # of gate_c.new_gate
 
@@ -74,6 +74,12 @@ AT_THE_EDGE = [
     ({"load_ohm": 12_000}, {"load_ohm": 12_001}, {"impedance_ohm"}),
     ({"limit.impedance_ohm": 20_000, "load_ohm": 20_000}, {"load_ohm": 20_001}, {"impedance_ohm"}),
     ({"load_ohm": 12_000}, {"load_ohm": 2**62}, {"impedance_ohm"}),
+    # Nothing is computed with what no electrode has.
+    (
+        {"limit.impedance_ohm": 20_000, "load_ohm": 20_000, "compliance_v": 112},
+        {"load_ohm": 20_001, "compliance_v": 111},
+        {"impedance_ohm"},
+    ),
     ({"limit.rate_mhz": 1_000, "last_ns": NOW - S}, {"last_ns": NOW - S + 1}, {"rate_mhz"}),
     ({"limit.rate_mhz": 3, "last_ns": NOW - 333_333_333_334}, {"last_ns": NOW - 333_333_333_333}, {"rate_mhz"}),
     ({"limit.interval_us": 300_000, "last_ns": NOW - 300 * MS}, {"last_ns": NOW - 300 * MS + 1}, {"interval_us"}),
@@ -122,6 +128,7 @@ AT_THE_EDGE = [
     ({"limit.first_shot_ua": 5_000}, {"limit.first_shot_ua": 4_999}, {"first_shot_ua"}),
     ({"last_ua": 4_000}, {"shot.current_ua": 5_001}, {"step_ua"}),
     ({"last_ua": 1, "shot.current_ua": 501}, {"shot.current_ua": 502}, {"step_ua"}),
+    ({"last_ua": 1_999, "shot.current_ua": 2_499}, {"shot.current_ua": 2_500}, {"step_ua"}),
     ({"last_ua": 2_003, "shot.current_ua": 2_503}, {"shot.current_ua": 2_504}, {"step_ua"}),
     ({"last_ua": 2_004, "shot.current_ua": 2_505}, {"shot.current_ua": 2_506}, {"step_ua"}),
     ({"last_ua": 4_000, "limit.step_ua": 400, "shot.current_ua": 4_400}, {"shot.current_ua": 4_401}, {"step_ua"}),
@@ -263,3 +270,76 @@ def test_a_refused_fire_gives_zeros():
 )
 def test_what_is_warned_of(changes, warned):
     assert gate_c.foreign()[1].emgd_gate_warnings(bent(changes, gate_c.new_gate)) == warned
+
+
+def figures(changes, **request):
+    """What a shot would be judged by, where it is known: name -> value."""
+    ffi, lib = gate_c.foreign()
+    request = ffi.new("emgd_request *", {"kind": 1, "current_ua": 5_000, "width_us": 100, "count": 1, **request})
+    found = lib.emgd_gate_figures(bent(changes, gate_c.new_gate), request)
+    return {name: found.asked[number] for number, name in enumerate(LIMIT_NAMES) if found.asked[number]}
+
+
+@pytest.mark.parametrize("begin_ns", [NOW + S, NOW + S + 1, 2**63 - 1])
+@pytest.mark.parametrize(("last_ns", "interval_us"), [(NOW + S - 5_000, 5), (NOW + S - 4_999, 4), (NOW + S - 5_999, 5)])
+def test_a_shot_is_judged_a_second_ahead_at_most(begin_ns, last_ns, interval_us):
+    assert figures({"last_ns": last_ns}, begin_ns=begin_ns)["interval_us"] == interval_us
+
+
+@pytest.mark.parametrize(
+    ("load_ohm", "energy_uj", "volts"),
+    [(0, None, None), (1, 1, 1), (20_000, 50, 112), (20_001, None, None), (-1, None, None)],
+)
+def test_what_depends_on_the_load_is_told_where_it_is_known(load_ohm, energy_uj, volts):
+    found = figures({"load_ohm": load_ohm})
+    assert (found.get("load_energy_uj"), found.get("compliance_v")) == (energy_uj, volts)
+
+
+def test_all_figures_of_a_pulse():
+    gave = {"booked": [(NOW - S, 5_000, 100)] * 3, "last_ns": NOW - S, "fast_ns": NOW - 2 * S}
+    single = {
+        "current_ua": 5_000,
+        "width_us": 100,
+        "charge_nc": 500,
+        "energy_uj": 3,
+        "load_energy_uj": 3,
+        "compliance_v": 6,
+        "rate_mhz": 1_000,
+        "interval_us": 1_000_000,
+        "train_pulses": 1,
+        "train_rest_ms": 2_000,
+        "mean_current_ua": 1,
+        "site_pulses": 4,
+        "first_shot_ua": 5_000,
+        "impedance_ohm": 1_000,
+    }
+    assert figures(gave) == single
+    pair = {**single, "train_pulses": 2, "site_pulses": 5, "pair_interval_us": 7_000, "train_duration_ms": 8}
+    assert figures(gave, kind=2, count=2, interval_us=7_000) == pair
+    train = {
+        **single,
+        "train_pulses": 3,
+        "site_pulses": 6,
+        "interval_us": 300_000,
+        "rate_mhz": 3_334,
+        "train_duration_ms": 601,
+    }
+    assert figures(gave, kind=3, count=3, interval_us=300_000) == train
+    slow = {**train, "interval_us": 1_000_000, "rate_mhz": 1_000, "train_duration_ms": 4_001}
+    assert figures(gave, kind=3, count=3, interval_us=2_000_000) == slow
+    stepped = {**single, "step_ua": 2_000}
+    del stepped["first_shot_ua"]
+    assert figures({**gave, "last_ua": 3_000}) == stepped
+    shapeless = {"current_ua": 5_000, "width_us": 100, "train_pulses": 2, "impedance_ohm": 1_000}
+    assert figures(gave, count=2) == shapeless
+
+
+def test_good_readbacks_are_counted_up_to_what_makes_a_mismatch_old():
+    ffi, lib = gate_c.foreign()
+    gate = gate_c.new_gate()
+    readback = ffi.new("emgd_readback *", {"current_ua": 0, "width_us": 0, "load_ohm": 1_000})
+    for good, then in ((0, 1), (3, 4), (4, 4)):
+        gate.good, gate.awaited_count = good, 1
+        gate.awaited[0].at_ns = NOW
+        assert lib.emgd_gate_readback(gate, readback, NOW) == 0
+        assert gate.good == then

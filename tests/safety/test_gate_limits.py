@@ -170,3 +170,23 @@ def test_the_outermost_layer_is_every_ceiling(filler):
     lib.emgd_limits_at_ceiling(limits)
     assert list(limits.value) == [ceiling for ceiling, _ in RANGES.values()]
     assert set(limits.layer) == {lib.EMGD_LAYER_HARD}
+
+
+@pytest.mark.parametrize("behind", [0, -1, 2**31 - 1, -(2**31)])
+def test_what_lies_behind_a_table_is_not_read(behind):
+    ffi, lib = gate_c.foreign()
+    limits = gate_c.limits_of(WIDE)
+    for number in range(len(LIMIT_NAMES)):
+        limits.layer[number] = behind
+    assert lib.emgd_limits_check(limits.value) == 0
+    layer, looser = ffi.new("emgd_layer *"), ffi.new("uint64_t *")
+    ffi.memmove(layer, bytes([behind & 255]) * ffi.sizeof("emgd_layer"), ffi.sizeof("emgd_layer"))
+    layer.given = [0] * len(LIMIT_NAMES)
+    before = bytes(ffi.buffer(limits))
+    assert (lib.emgd_limits_merge(limits, layer, 3, looser), looser[0]) == (0, 0)
+    assert bytes(ffi.buffer(limits)) == before
+
+
+def test_all_that_is_wrong_with_a_table_is_named():
+    wrong = {**WIDE, "current_ua": 100_001, "width_us": 1_000, "pair_interval_us": 1_000, "dc_ua": 0}
+    assert check(wrong) == {"current_ua", "width_us", "pair_interval_us", "dc_ua"}

@@ -277,6 +277,8 @@ def test_the_places_of_pulses_run_out_and_come_free():
     world.now_ns += 1
     assert world.request(**shot) == set()
     world.finish()
+    # Its place was that of the first, and of no other.
+    assert world.explain({"kind": 1, "current_ua": 100, "width_us": 100})["site_pulses"] == 58
 
 
 def test_no_shot_while_nothing_is_armed():

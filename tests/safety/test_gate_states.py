@@ -136,6 +136,15 @@ def test_a_time_that_makes_no_sense(now_ns):
     assert world.tick() == set()
 
 
+def test_a_clock_that_goes_back_is_taken_as_it_is():
+    world = World(5)
+    for now_ns in (4, 0):
+        world.now_ns = now_ns
+        assert world.tick() == {"time"}
+    world.now_ns = 1
+    assert world.tick() == set()
+
+
 def test_the_last_time_that_makes_sense():
     world = World(4 * 10**18)
     assert world.gate.state == "off"
