@@ -258,7 +258,10 @@ def test_a_refused_fire_gives_zeros():
 @pytest.mark.parametrize(
     ("changes", "warned"),
     [
-        # 1 mm2 at 2 mA/cm2: 400 000 of the unit, which 2 mA x 1 ms fill.
+        # 1 cm2 at 2 mA/cm2: 4 x 10^9 of the unit, which 100 mA x 1 ms fill four times.
+        ({"area_mm2": 100, "booked": [(NOW, 100_000, 1_000)] * 4}, 0),
+        ({"area_mm2": 100, "booked": [(NOW, 100_000, 1_000)] * 4 + [(NOW, 1, 1)]}, 2),
+        # 1 mm2: 400 000, which 2 mA x 1 ms fill.
         ({"area_mm2": 1, "booked": [(NOW, 2_000, 1_000)]}, 0),
         ({"area_mm2": 1, "booked": [(NOW, 2_000, 1_000), (NOW, 1, 1)]}, 2),
         ({"area_mm2": 1, "booked": [(NOW - 10 * S, 80_000, 1_000)]}, 0),
@@ -327,11 +330,24 @@ def test_all_figures_of_a_pulse():
     assert figures(gave, kind=3, count=3, interval_us=300_000) == train
     slow = {**train, "interval_us": 1_000_000, "rate_mhz": 1_000, "train_duration_ms": 4_001}
     assert figures(gave, kind=3, count=3, interval_us=2_000_000) == slow
+    # Which of both is told is decided by a microsecond.
+    shorter = {**train, "interval_us": 999_500, "rate_mhz": 1_001, "train_duration_ms": 2_000}
+    assert figures(gave, kind=3, count=3, interval_us=999_500) == shorter
+    longer = {**train, "interval_us": 1_000_000, "rate_mhz": 1_000, "train_duration_ms": 2_002}
+    assert figures(gave, kind=3, count=3, interval_us=1_000_500) == longer
     stepped = {**single, "step_ua": 2_000}
     del stepped["first_shot_ua"]
     assert figures({**gave, "last_ua": 3_000}) == stepped
     shapeless = {"current_ua": 5_000, "width_us": 100, "train_pulses": 2, "impedance_ohm": 1_000}
     assert figures(gave, count=2) == shapeless
+
+
+def test_a_rate_is_rounded_up():
+    assert figures({"last_ns": NOW - 5_291_005_291})["rate_mhz"] == 190
+    assert figures({"last_ns": NOW - 5_263_157_895})["rate_mhz"] == 190
+    assert figures({"last_ns": NOW - 5_263_157_894})["rate_mhz"] == 191
+    assert figures({"last_ns": NOW - 1})["rate_mhz"] == figures({"last_ns": NOW})["rate_mhz"] == 10**12
+    assert figures({}, kind=3, count=2, interval_us=9_009_009)["rate_mhz"] == 112
 
 
 def test_good_readbacks_are_counted_up_to_what_makes_a_mismatch_old():

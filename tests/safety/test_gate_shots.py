@@ -18,6 +18,12 @@ ASKED = 3 * MS
         ({}, TRAIN, {"interval_us": 199_999}, {"rate_mhz"}),
         ({}, {**TRAIN, "interval_us": 200_000}, {"interval_us": 1_999}, {"rate_mhz", "interval_us"}),
         ({"rate_mhz": 3_000}, {**TRAIN, "interval_us": 333_334}, {"interval_us": 333_333}, {"rate_mhz"}),
+        (
+            {"rate_mhz": 111, "train_duration_ms": 10_000},
+            {**TRAIN, "count": 2, "interval_us": 9_009_010},
+            {"interval_us": 9_009_009},
+            {"rate_mhz"},
+        ),
         ({"interval_us": 400_450}, TRAIN, {"interval_us": 400_449}, {"interval_us"}),
         ({}, PAIR, {"interval_us": 1_499}, {"pair_interval_us"}),
         ({"train_pulses": 3}, TRAIN, {"count": 4}, {"train_pulses"}),
