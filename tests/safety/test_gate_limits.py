@@ -162,14 +162,35 @@ def test_helpers_of_a_limit():
     assert LAYER_NAMES == ("hard", "device", "profile", "session")
 
 
-@pytest.mark.parametrize("filler", [b"\x00", b"\xff"])
-def test_the_outermost_layer_is_every_ceiling(filler):
+@pytest.mark.parametrize("filler", [0, 255])
+@pytest.mark.parametrize("name", ["emgd_limits_at_ceiling", "emgd_limits_at_end"])
+def test_the_outermost_table_is_filled_and_nothing_beside_it(name, filler):
     ffi, lib = gate_c.foreign()
-    limits = ffi.new("emgd_limits *")
-    ffi.memmove(limits, filler * ffi.sizeof("emgd_limits"), ffi.sizeof("emgd_limits"))
-    lib.emgd_limits_at_ceiling(limits)
-    assert list(limits.value) == [ceiling for ceiling, _ in RANGES.values()]
-    assert set(limits.layer) == {lib.EMGD_LAYER_HARD}
+    row, size = ffi.new("emgd_limits[3]"), ffi.sizeof("emgd_limits")
+    ffi.memmove(row, bytes([filler]) * 3 * size, 3 * size)
+    getattr(lib, name)(row + 1)
+    assert list(row[1].value) == [limit[name == "emgd_limits_at_end"] for limit in RANGES.values()]
+    assert set(row[1].layer) == {lib.EMGD_LAYER_HARD}
+    used = 8 * len(LIMIT_NAMES) + 4 * len(LIMIT_NAMES)  # what follows is padding
+    assert set(bytes(ffi.buffer(row))[:size] + bytes(ffi.buffer(row))[size + used :]) == {filler}
+
+
+def test_a_table_is_taken_over_and_nothing_beside_it():
+    ffi, lib = gate_c.foreign()
+    row, size = ffi.new("emgd_limits[3]"), ffi.sizeof("emgd_limits")
+    ffi.memmove(row, b"\xff" * 3 * size, 3 * size)
+    gate = ffi.new("emgd_gate *")
+    assert lib.emgd_gate_init(gate, 5) == 0
+    for number, name in enumerate(LIMIT_NAMES):
+        row[1].value[number], row[1].layer[number] = WIDE[name], 0
+    used = 8 * len(LIMIT_NAMES) + 4 * len(LIMIT_NAMES)
+    start = ffi.offsetof("emgd_gate", "limits")
+    before = bytearray(ffi.buffer(gate))
+    assert lib.emgd_gate_set_limits(gate, row + 1) == 0
+    before[start : start + used] = bytes(ffi.buffer(row + 1))[:used]
+    assert gate.limits_set == 1
+    gate.limits_set = 0
+    assert bytes(ffi.buffer(gate)) == bytes(before)
 
 
 @pytest.mark.parametrize("behind", [0, -1, 2**31 - 1, -(2**31)])
