@@ -223,6 +223,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, metavar="N", help="only N of them, chosen by --seed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--skip", type=int, default=0, metavar="N", help="go on where a run with this seed was interrupted"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="only in files, or on lines, with this in them")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
@@ -231,7 +234,7 @@ def main() -> int:
     chosen = [case for case in cases() if options.only in f"{case.source.name}: {case.lines[0]}"]
     random.Random(options.seed).shuffle(chosen)  # noqa: S311 (an interrupted run is then a fair sample)
     whole = len(chosen)
-    chosen = chosen[: options.sample]
+    chosen = chosen[options.skip :][: options.sample]
     began = time.monotonic()
     mutation = Mutation(chosen, options.jobs)
     quiet = ["-q", "--no-header", "--no-summary", "--tb=no", "--assert=plain", "-o", "timeout=0", "-W", "default"]

@@ -67,6 +67,28 @@ AT_THE_EDGE = [
         {"load_ohm": 2_001},
         {"load_energy_uj"},
     ),
+    # The smallest excess there is: 194 uJ and 112 in 10^9, 2684 uJ and 1861 in 10^12, 300 V and 4 in 10^9.
+    (
+        {"limit.energy_uj": 194, "last_ua": 39_084, "shot.current_ua": 39_084, "shot.width_us": 126},
+        {"shot.width_us": 127},
+        {"energy_uj"},
+    ),
+    (
+        {
+            "limit.load_energy_uj": 2_684,
+            "last_ua": 60_297,
+            "shot.current_ua": 60_297,
+            "shot.width_us": 139,
+            "load_ohm": 5_310,
+        },
+        {"load_ohm": 5_311},
+        {"load_energy_uj"},
+    ),
+    (
+        {"compliance_v": 300, "last_ua": 31_399, "shot.current_ua": 31_399, "load_ohm": 8_598},
+        {"load_ohm": 8_599},
+        {"headroom"},
+    ),
     ({"compliance_v": 100, "shot.current_ua": 8_000, "load_ohm": 11_250}, {"shot.current_ua": 8_001}, {"headroom"}),
     ({"compliance_v": 100, "shot.current_ua": 8_000, "load_ohm": 11_250}, {"load_ohm": 11_251}, {"headroom"}),
     ({"load_ohm": 1}, {"load_ohm": 0}, {"load"}),
@@ -342,6 +364,41 @@ def test_all_figures_of_a_pulse():
     assert figures({**gave, "last_ua": 3_000}) == stepped
     shapeless = {"current_ua": 5_000, "width_us": 100, "train_pulses": 2, "impedance_ohm": 1_000}
     assert figures(gave, count=2) == shapeless
+
+
+@pytest.mark.parametrize(
+    ("current_ua", "width_us", "load_ohm", "told"),
+    [
+        (39_084, 127, 1_000, {"energy_uj": 195, "load_energy_uj": 195, "charge_nc": 4_964}),
+        (60_297, 139, 5_311, {"load_energy_uj": 2_685}),
+        (4_000, 500, 2_000, {"energy_uj": 8, "load_energy_uj": 16, "charge_nc": 2_000}),
+        (8_000, 100, 11_250, {"compliance_v": 100}),
+        (31_399, 100, 8_599, {"compliance_v": 301}),
+        (5_001, 100, 1_000, {"charge_nc": 501}),
+    ],
+)
+def test_energy_charge_and_voltage_are_rounded_up(current_ua, width_us, load_ohm, told):
+    found = figures({"load_ohm": load_ohm}, current_ua=current_ua, width_us=width_us)
+    assert told.items() <= found.items()
+
+
+def test_times_are_rounded_down_and_the_mean_up():
+    assert figures({"fast_ns": NOW - 2 * S + 1})["train_rest_ms"] == 1_999
+    assert figures({"last_ns": NOW - 2 * S + 1})["interval_us"] == 1_999_999
+    twenty = [(NOW - S, 5_000, 100)] * 19
+    assert figures({"booked": twenty})["mean_current_ua"] == 1
+    assert figures({"booked": [*twenty, (NOW - S, 1, 1)]})["mean_current_ua"] == 2
+
+
+def test_what_is_forgotten_by_a_wrong_clock_and_an_acknowledgement():
+    _, lib = gate_c.foreign()
+    gate = gate_c.new_gate()
+    never_ns = gate.last_ns
+    assert lib.emgd_gate_tick(gate, -1) == bit("time")
+    assert (gate.sample_ns, gate.now_ns, gate.holder) == (never_ns, NOW, 0)
+    gate.good = 0
+    assert lib.emgd_gate_acknowledge(gate, 1, 0, NOW) == 0
+    assert (gate.good, gate.faults) == (4, 0)
 
 
 def test_a_rate_is_rounded_up():
