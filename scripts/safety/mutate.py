@@ -53,6 +53,11 @@ class Case:
         after = self.text[start : self.mutant.start] + self.mutant.becomes + self.text[self.mutant.end : end]
         return " ".join(self.text[start:end].split()), " ".join(after.split())
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """How equivalent.toml names it."""
+        return (self.source.name, *self.lines)
+
     def __str__(self) -> str:
         line = self.text.count("\n", 0, self.mutant.start) + 1
         before, after = self.lines
@@ -129,6 +134,7 @@ class Mutation:
         self.chosen = chosen
         self.processes = processes
         self.verdicts: dict[Case, str] = {}
+        self.reasons = explained()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -190,7 +196,7 @@ class Mutation:
             verdict = UNBUILT
         self.verdicts[case] = verdict
         variant.shutil.rmtree(variant.BUILD / "mutants" / str(child), ignore_errors=True)
-        if verdict in {SURVIVED, BROKEN}:
+        if verdict in {SURVIVED, BROKEN} and case.key not in self.reasons:
             print(f"{verdict}: {case}", file=sys.stderr)
         if len(self.verdicts) % 100 == 0:
             print(f"{len(self.verdicts)} / {len(self.chosen)}", file=sys.stderr, flush=True)
@@ -201,9 +207,8 @@ def report(verdicts: dict[Case, str], *, whole: bool) -> int:
     reasons = explained()
     used, unexplained = set(), []
     for case, verdict in sorted(verdicts.items(), key=lambda pair: pair[0].number):
-        key = (case.source.name, *case.lines)
-        if verdict == SURVIVED and key in reasons:
-            used.add(key)
+        if verdict == SURVIVED and case.key in reasons:
+            used.add(case.key)
         elif verdict in {SURVIVED, BROKEN}:
             unexplained.append(f"{verdict}: {case}")
     killed = sum(verdict == KILLED for verdict in verdicts.values())
