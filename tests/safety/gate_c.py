@@ -48,6 +48,7 @@ def parsed():
 
 
 FFI = parsed()
+NOW = 10 * 10**9  # of every gate that is made here
 
 
 @functools.cache
@@ -63,14 +64,14 @@ def foreign():
 
 
 def new_gate(table=None, state="EMGD_ARMED"):
-    """A gate in memory, in whatever state, armed by the wide table at 10 s; all fields are there to be bent."""
+    """A gate in memory, in whatever state, armed by the wide table at NOW; all fields are there to be bent."""
     ffi, lib = foreign()
     gate = ffi.new("emgd_gate *")
     assert lib.emgd_gate_init(gate, 0) == 0
     gate.limits = limits_of({**WIDE, **(table or {})})[0]
     gate.limits_set = 1
     gate.state = getattr(lib, state)
-    gate.now_ns = 10 * 10**9
+    gate.now_ns = NOW
     gate.holder, gate.nonce, gate.lease_until_ns = 7, 1, gate.now_ns + 10**9
     gate.operator_id, gate.site = 1, 5
     gate.compliance_v, gate.device_current_ua, gate.device_width_us = 390, 80_000, 500
@@ -112,3 +113,42 @@ def book(gate, at_ns, current_ua=1, width_us=1, site=5):
     lib.emgd_dose_book(
         ffi.addressof(gate, "dose"), ffi.new("emgd_booked *", lib.emgd_judge_booked(current_ua, width_us, at_ns, site))
     )
+
+
+def bend(gate, changes):
+    """Write fields of a gate: `shot.x`, `limit.x`, or a field of its own; `booked`: pulses that went out."""
+    for path, value in changes.items():
+        if path == "booked":
+            for pulse in value:
+                book(gate, *pulse)
+        elif path.startswith("awaited."):
+            gate.awaited_count = value
+            for place in range(value):
+                gate.awaited[place].at_ns = gate.now_ns
+        elif not path.startswith("limit."):
+            target = gate.shot if path.startswith("shot.") else gate
+            setattr(target, path.removeprefix("shot."), value)
+
+
+def bent(changes, build):
+    table = {path[6:]: value for path, value in changes.items() if path.startswith("limit.")}
+    gate = build(table)
+    bend(gate, changes)
+    return gate
+
+
+def along_fire(changes):
+    return fire(bent(changes, firing_gate), NOW)[0]
+
+
+def along_request(changes):
+    ffi, lib = foreign()
+    gate = bent(changes, new_gate)
+    firing = firing_gate()
+    shot = firing.shot
+    request = ffi.new("emgd_request *")
+    request.holder, request.site, request.kind, request.count = 7, 5, shot.kind, shot.count
+    request.asked_ns = NOW
+    request.current_ua = changes.get("shot.current_ua", shot.current_ua)
+    request.width_us = changes.get("shot.width_us", shot.width_us)
+    return set(names_in(lib.emgd_gate_request(gate, request, NOW)))
