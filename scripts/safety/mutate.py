@@ -242,8 +242,8 @@ def main() -> int:
     chosen = chosen[options.skip :][: options.sample]
     began = time.monotonic()
     mutation = Mutation(chosen, options.jobs)
-    quiet = ["-q", "--no-header", "--no-summary", "--tb=no", "--assert=plain", "-o", "timeout=0", "-W", "default"]
-    quiet += ["-p", "no:faulthandler", "-p", "no:cacheprovider"]
+    quiet = ["--assert=plain", "-o", "addopts=", "-o", "timeout=0", "-W", "default"]
+    quiet += [word for plugin in ("terminal", "faulthandler", "cacheprovider") for word in ("-p", f"no:{plugin}")]
     # Without the machine: what sees a fault has to be the same each time.
     ended = pytest.main([*quiet, "-k", "not machine", "tests/safety"], plugins=[mutation])
     if ended:
