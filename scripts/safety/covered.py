@@ -69,7 +69,8 @@ def main() -> int:
     missing = [gap for file in files for gap in judge(file, allowed)]
     if len(files) != len(objects):
         missing.append(f"gcov knows {len(files)} of {len(objects)} files")
-    print(*missing, sep="\n")
+    for gap in missing:
+        print(gap)
     return 1 if missing else 0
 
 
