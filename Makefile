@@ -9,7 +9,7 @@ SOURCES := setup.py pyproject.toml $(wildcard ext/emgd_ext/*.pyx ext/emgd_ext/*.
 BUILT := $(VENV)/built
 TOOLS := $(VENV)/tools
 
-.PHONY: help run replay test test-sanitized test-system lint trace soak clean
+.PHONY: help run replay test test-sanitized test-system safety-long safety-coverage mutants lint trace soak clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,15 @@ test-sanitized: $(TOOLS)  ## the tests with the compiled modules under sanitizer
 
 test-system: $(TOOLS)  ## emulated hardware down to the kernel: libusb, and virtual machines (as root; minutes)
 	@scripts/test-system $(PARTS)
+
+safety-long: $(TOOLS)  ## a million random steps of the stimulus safety gate beside its oracle (tens of minutes)
+	@EMGD_HYPOTHESIS=long EMGD_WALKS=2000 $(BIN)/python -m pytest -q -s tests/safety/test_gate_machine.py tests/safety/test_gate_walk.py
+
+safety-coverage: $(TOOLS)  ## lines and branches of the gate that its tests run; fails below 100 %
+	@$(BIN)/python scripts/safety/covered.py
+
+mutants: $(TOOLS)  ## seed every small fault in the gate: does a test see it? (tens of minutes)
+	@nice scripts/mutate-gate
 
 lint: $(TOOLS)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check . scripts/trace
