@@ -140,10 +140,10 @@ uint64_t emgd_gate_confirm(emgd_gate *g, uint64_t holder, int64_t ceiling_ua, in
 /* Ask for a shot: judged as a whole. 0: it may be fired, pulse by pulse. Permits no output by itself. */
 /*@ requires \valid(g) && \valid_read(request) && \separated(g, request);
     EMGD_SOUND(requires)
-    assigns EMGD_PASSES, g->shot, g->active_ns;
+    assigns EMGD_PASSES, g->active_ns, SHOT_FIELDS;
     EMGD_SOUND(ensures)
-    ensures \result == 0 ==> g->state == EMGD_FIRING && g->holder == request->holder && g->site == request->site &&
-        g->shot.left == request->count && g->shot.current_ua == request->current_ua &&
+    ensures \result == 0 ==> g->state == EMGD_FIRING && g->holder == request->holder && g->site == request->site;
+    ensures \result == 0 ==> g->shot.left == request->count && g->shot.current_ua == request->current_ua &&
         g->shot.width_us == request->width_us;
     ensures \result == 0 ==> g->now_ns - EMGD_OLD_NS <= request->asked_ns <= g->now_ns;
     ensures IS_ARMED(g) ==> \old(IS_ARMED(g));
@@ -170,9 +170,11 @@ void emgd_gate_cancel(emgd_gate *g);
  * of EMGD_WHY_WAIT the shot stands and may be asked for again; with any other bit the rest of it is given up. */
 /*@ requires \valid(g) && \valid(pulse) && \separated(g, pulse);
     EMGD_SOUND(requires)
-    assigns EMGD_PASSES, EMGD_BOOKS;
+    assigns EMGD_PASSES, EMGD_BOOKS, PULSE_FIELDS;
     EMGD_SOUND(ensures)
-    EMGD_FIRE_PROMISES
+    ensures refused_no_pulse: \result != 0 ==> NO_PULSE(pulse);
+    ensures fired_seq: \result == 0 ==> pulse->seq == \old(g->next_seq) && pulse->count == \old(g->shot.count);
+    EMGD_FIRE_PROMISES(pulse->at_ns, pulse->current_ua, pulse->width_us, pulse->index)
     ensures fired_on_time: \result == 0 ==> g->now_ns == now_ns;
  */
 uint64_t emgd_gate_fire(emgd_gate *g, int64_t now_ns, emgd_pulse *pulse);

@@ -61,6 +61,7 @@ void emgd_settle(emgd_gate *g);
     ensures fires_on: g->state == EMGD_FIRING ==> \old(g->state) == EMGD_FIRING && g->shot.left == \old(g->shot.left);
     ensures g->state == EMGD_IDLE && \result == 0 ==> \old(g->state) == EMGD_IDLE;
     ensures \old(g->state) == EMGD_FAULT ==> g->state == EMGD_FAULT;
+    ensures g->state != EMGD_FAULT ==> g->awaited_count == \old(g->awaited_count);
     ensures g->holder == \old(g->holder) || g->holder == 0;
     ensures g->state != EMGD_OFF && g->state != EMGD_FAULT ==> \old(g->state) != EMGD_OFF && \old(g->state) != EMGD_FAULT;
  */

@@ -75,6 +75,9 @@
 /* What a call may change on its way, by the passing of time alone. Never what went out (dose, last_ns, fast_ns, next_seq). */
 #define EMGD_DROPS                                                                                                    \
     g->state, g->site, g->operator_id, g->last_ua, g->confirmed_ua, g->retry_ua, g->shot.left, g->dropped
+#define SHOT_FIELDS                                                                                                   \
+    g->shot.kind, g->shot.current_ua, g->shot.width_us, g->shot.count, g->shot.interval_us, g->shot.left,             \
+    g->shot.due_ns, g->shot.first_ns
 #define EMGD_FAULTS EMGD_DROPS, g->faults, g->awaited_count
 #define EMGD_PASSES EMGD_FAULTS, g->now_ns, g->holder, g->sample_ns
 
@@ -162,69 +165,67 @@
 
 /* What `fire` changes, and what it promises. \old and Pre: as things stood when it was called. */
 #define AWAITED_CELL(i) g->awaited[i].seq, g->awaited[i].at_ns, g->awaited[i].current_ua, g->awaited[i].width_us
+#define PULSE_FIELDS pulse->seq, pulse->at_ns, pulse->current_ua, pulse->width_us, pulse->index, pulse->count
 #define EMGD_BOOKS                                                                                                    \
-    pulse->seq, pulse->at_ns, pulse->current_ua, pulse->width_us, pulse->index, pulse->count, g->state, g->shot.left, \
-    g->shot.first_ns, g->shot.due_ns, g->dose.pulse[0 .. EMGD_BOOKED - 1], g->last_ns, g->fast_ns, g->next_seq,       \
+    g->state, g->shot.left, g->shot.first_ns, g->shot.due_ns, g->dose.pulse[0 .. EMGD_BOOKED - 1], g->last_ns, g->fast_ns, g->next_seq,\
     g->active_ns, g->awaited_count, AWAITED_CELL(0), AWAITED_CELL(1)
 
 #define NO_PULSE(p)                                                                                                   \
     ((p)->seq == 0 && (p)->at_ns == 0 && (p)->current_ua == 0 && (p)->width_us == 0 && (p)->index == 0 && (p)->count == 0)
 
 /* The pulse is the next one of the shot that was granted. */
-#define PULSE_OF_SHOT                                                                                                 \
-    (pulse->current_ua == \old(g->shot.current_ua) && pulse->width_us == \old(g->shot.width_us) &&                    \
-     pulse->seq == \old(g->next_seq) && pulse->index == \old(g->shot.count - g->shot.left) &&                         \
-     pulse->count == \old(g->shot.count))
+#define PULSE_OF_SHOT(ua, us, number)                                                                                 \
+    ((ua) == \old(g->shot.current_ua) && (us) == \old(g->shot.width_us) && (number) == \old(g->shot.count - g->shot.left))
 
 #define SAME_BOOKED(k)                                                                                                \
-    (g->dose.pulse[k].at_ns == \old(g->dose.pulse[k].at_ns) && g->dose.pulse[k].site == \old(g->dose.pulse[k].site) && \
+    (g->dose.pulse[k].at_ns == \old(g->dose.pulse[k].at_ns) && g->dose.pulse[k].site == \old(g->dose.pulse[k].site) &&\
      g->dose.pulse[k].charge_pc == \old(g->dose.pulse[k].charge_pc) &&                                                \
      g->dose.pulse[k].squares == \old(g->dose.pulse[k].squares))
 
 /* It is remembered with all that later limits look back at, in the place of a pulse that no limit looks back at. */
-#define PULSE_BOOKED                                                                                                  \
+#define PULSE_BOOKED(at, ua, us)                                                                                      \
     \exists integer k; 0 <= k < EMGD_BOOKED &&                                                                        \
-        \old(g->dose.pulse[k].at_ns) <= pulse->at_ns - EMGD_SITE_WINDOW_NS &&                                         \
-        g->dose.pulse[k].at_ns == pulse->at_ns && g->dose.pulse[k].site == \old(g->site) &&                           \
-        g->dose.pulse[k].charge_pc == pulse->current_ua * pulse->width_us &&                                          \
-        pulse->current_ua * pulse->width_us * pulse->current_ua <= g->dose.pulse[k].squares * EMGD_SQUARE_UNIT &&     \
+        \old(g->dose.pulse[k].at_ns) <= (at) - EMGD_SITE_WINDOW_NS &&                                                 \
+        g->dose.pulse[k].at_ns == (at) && g->dose.pulse[k].site == \old(g->site) &&                                   \
+        g->dose.pulse[k].charge_pc == (ua) * (us) &&                                                                  \
+        (ua) * (us) * (ua) <= g->dose.pulse[k].squares * EMGD_SQUARE_UNIT &&                                          \
         \forall integer i; 0 <= i < EMGD_BOOKED && i != k ==> SAME_BOOKED(i)
 
-#define PULSE_COUNTED                                                                                                 \
-    (g->last_ns == pulse->at_ns && g->shot.left == \old(g->shot.left) - 1 &&                                          \
+#define PULSE_COUNTED(at)                                                                                             \
+    (g->last_ns == (at) && g->shot.left == \old(g->shot.left) - 1 &&                                                  \
      g->next_seq == (uint64_t)(\old(g->next_seq) + 1) && g->awaited_count == \old(g->awaited_count) + 1 &&            \
      g->state == (\old(g->shot.left) == 1 ? EMGD_COOLDOWN : EMGD_FIRING))
 
 /* Its readback is waited for. */
-#define AWAITED_IN(i)                                                                                                 \
-    (g->awaited[i].seq == pulse->seq && g->awaited[i].at_ns == pulse->at_ns &&                                        \
-     g->awaited[i].current_ua == pulse->current_ua && g->awaited[i].width_us == pulse->width_us)
-#define PULSE_AWAITED                                                                                                 \
-    ((\old(g->awaited_count) == 0 ==> AWAITED_IN(0)) && (\old(g->awaited_count) == 1 ==> AWAITED_IN(1)))
+#define AWAITED_IN(i, at, ua, us)                                                                                     \
+    (g->awaited[i].seq == \old(g->next_seq) && g->awaited[i].at_ns == (at) &&                                         \
+     g->awaited[i].current_ua == (ua) && g->awaited[i].width_us == (us))
+#define PULSE_AWAITED(at, ua, us)                                                                                     \
+    ((\old(g->awaited_count) == 0 ==> AWAITED_IN(0, at, ua, us)) && (\old(g->awaited_count) == 1 ==> AWAITED_IN(1, at, ua, us)))
 
 #define NOTHING_WENT_OUT                                                                                              \
     (g->next_seq == \old(g->next_seq) && g->last_ns == \old(g->last_ns) && g->fast_ns == \old(g->fast_ns) &&          \
      \forall integer i; 0 <= i < EMGD_BOOKED ==> SAME_BOOKED(i))
 
-#define EMGD_FIRE_PROMISES                                                                                            \
-    ensures refused_no_pulse: \result != 0 ==> NO_PULSE(pulse);                                                       \
+#define EMGD_FIRE_PROMISES(at, ua, us, number)                                                                        \
     ensures refused_no_trace: \result != 0 ==> NOTHING_WENT_OUT;                                                      \
     ensures fired_from_firing: \result == 0 ==> \old(g->state) == EMGD_FIRING && g->faults == 0;                      \
-    ensures fired_armed: \result == 0 ==> ARMING_SOUND(g) && g->stamped == 1 && pulse->at_ns < g->lease_until_ns;     \
-    ensures fired_on_time: \result == 0 ==> g->now_ns <= pulse->at_ns <= g->now_ns + EMGD_LEAD_NS &&                  \
-        \old(g->shot.due_ns) >= g->now_ns - EMGD_OLD_NS && pulse->at_ns >= \old(g->shot.due_ns);                      \
-    ensures fired_of_shot: \result == 0 ==> PULSE_OF_SHOT;                                                            \
-    ensures fired_size: \result == 0 ==> size_holds{Pre}(g, pulse->current_ua, pulse->width_us);                      \
-    ensures fired_load: \result == 0 ==> load_holds{Pre}(g, pulse->current_ua, pulse->width_us);                      \
-    ensures fired_step: \result == 0 ==> step_holds{Pre}(g, pulse->current_ua);                                       \
+    ensures fired_armed: \result == 0 ==> ARMING_SOUND(g) && g->stamped == 1 && (at) < g->lease_until_ns;             \
+    ensures fired_on_time: \result == 0 ==> g->now_ns <= (at) <= g->now_ns + EMGD_LEAD_NS &&                          \
+        \old(g->shot.due_ns) >= g->now_ns - EMGD_OLD_NS && (at) >= \old(g->shot.due_ns);                              \
+    ensures fired_of_shot: \result == 0 ==> PULSE_OF_SHOT(ua, us, number);                                            \
+    ensures fired_size: \result == 0 ==> size_holds{Pre}(g, (ua), (us));                                              \
+    ensures fired_load: \result == 0 ==> load_holds{Pre}(g, (ua), (us));                                              \
+    ensures fired_step: \result == 0 ==> step_holds{Pre}(g, (ua));                                                    \
     ensures fired_dose: \result == 0 ==>                                                                              \
-        dose_holds{Pre}(g, pulse->current_ua, pulse->width_us, pulse->at_ns, 1);                                      \
-    ensures fired_heat: \result == 0 ==> rms_holds{Pre}(g, pulse->current_ua, pulse->width_us, pulse->at_ns, 1);      \
-    ensures fired_first: \result == 0 && pulse->index == 0 ==> may_begin{Pre}(g, pulse->at_ns);                       \
-    ensures fired_next: \result == 0 && pulse->index != 0 ==> may_follow{Pre}(g, pulse->at_ns);                       \
-    ensures fired_booked: \result == 0 ==> PULSE_BOOKED;                                                              \
-    ensures fired_counted: \result == 0 ==> PULSE_COUNTED;                                                            \
-    ensures fired_awaited: \result == 0 ==> PULSE_AWAITED;
+        dose_holds{Pre}(g, (ua), (us), (at), 1);                                                                      \
+    ensures fired_heat: \result == 0 ==> rms_holds{Pre}(g, (ua), (us), (at), 1);                                      \
+    ensures fired_first: \result == 0 && (number) == 0 ==> may_begin{Pre}(g, (at));                                   \
+    ensures fired_next: \result == 0 && (number) != 0 ==> may_follow{Pre}(g, (at));                                   \
+    ensures fired_booked: \result == 0 ==> PULSE_BOOKED(at, ua, us);                                                  \
+    ensures fired_counted: \result == 0 ==> PULSE_COUNTED(at);                                                        \
+    ensures fired_awaited: \result == 0 ==> PULSE_AWAITED(at, ua, us);
+
 
 /* --- of a readback */
 

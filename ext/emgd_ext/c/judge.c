@@ -1,6 +1,8 @@
 /* The arithmetic of the gate. C, pure: what runs is what is proven; see judge.h. */
 #include "judge.h"
 
+#include "gate.h"
+
 /* a / b, rounded up: what is above a limit by any fraction is above it. */
 /*@ requires 0 <= a && 1 <= b;
     assigns \nothing;

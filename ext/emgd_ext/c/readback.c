@@ -2,27 +2,18 @@
 #include "gate.h"
 #include "gate_pass.h"
 
-/* How far a reading is from what was asked; a reading that no instrument gives is very far. */
-/*@ requires 1 <= asked <= EMGD_MAX_CURRENT_UA;
-    assigns \nothing;
-    ensures 0 <= \result <= EMGD_MAX_READING;
-    ensures 0 <= reading <= EMGD_MAX_READING ==> \result == (reading > asked ? reading - asked : asked - reading);
-    ensures reading < 0 || reading > EMGD_MAX_READING ==> \result == EMGD_MAX_READING;
- */
-static int64_t deviation(int32_t asked, int64_t reading) {
-    if (reading < 0 || reading > EMGD_MAX_READING) return EMGD_MAX_READING;
-    return reading > asked ? reading - asked : asked - reading;
-}
-
-/* Does a reading agree? Then 0; else the bit, and FAR when it is beyond any tolerance. */
+/* Does a reading agree? Then 0; else the bit, and FAR when it is beyond any tolerance, or no instrument reads that. */
 /*@ requires 1 <= asked <= EMGD_MAX_CURRENT_UA && 1 <= percent <= 20 && 1 <= tolerance <= 500 && bit != 0;
     assigns \nothing;
-    ensures \result == 0 <==> AGREES(asked, reading, percent, tolerance);
-    ensures \result == 0 || \result == bit || \result == (bit | EMGD_WHY_READBACK_FAR);
+    ensures \result == 0 ==> AGREES(asked, reading, percent, tolerance);
+    ensures AGREES(asked, reading, percent, tolerance) ==> \result == 0;
  */
 static uint64_t judge_reading(int32_t asked, int64_t reading, int64_t percent, int64_t tolerance, uint64_t bit) {
-    int64_t off = deviation(asked, reading);
-    if (off <= tolerance || off * 100 <= asked * percent) return 0;
+    if (reading < 0 || reading > EMGD_MAX_READING) return bit | EMGD_WHY_READBACK_FAR;
+    int64_t off = reading > asked ? reading - asked : asked - reading;
+    //@ assert 0 <= asked * percent <= asked * 20;
+    int64_t allowed = asked * percent;
+    if (off <= tolerance || off * 100 <= allowed) return 0;
     return off * 100 > (int64_t)asked * EMGD_FAR_PERCENT ? bit | EMGD_WHY_READBACK_FAR : bit;
 }
 
