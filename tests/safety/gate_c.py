@@ -28,11 +28,11 @@ def sources():
     return [C / name for name in ast.literal_eval(found[1])]
 
 
-def declarations(source):
-    """A header and what it includes, as cffi reads it: no system headers, no macros, no comments."""
-    text = re.sub(r"#include <[^\n]*\n", "", source.read_text())
+def declarations(folder):
+    """The gate's headers and what they include, as cffi reads it: no system headers, no macros, no comments."""
+    text = '#include "gate.h"\n#include "judge.h"\n'
     plain = subprocess.run(
-        ["gcc", "-E", "-P", f"-I{source.parent}", "-xc", "-"], input=text, capture_output=True, text=True, check=True
+        ["gcc", "-E", "-P", f"-I{folder}", "-xc", "-"], input=text, capture_output=True, text=True, check=True
     )
     return plain.stdout
 
@@ -43,7 +43,7 @@ def parsed():
     with tempfile.TemporaryDirectory() as folder:
         for header in C.glob("*.h"):
             (Path(folder) / header.name).write_text(re.sub(r"#include <[^\n]*\n", "", header.read_text()))
-        ffi.cdef(declarations(Path(folder) / "judge.h"))
+        ffi.cdef(declarations(folder))
     return ffi
 
 
