@@ -9,7 +9,7 @@ SOURCES := setup.py pyproject.toml $(wildcard ext/emgd_ext/*.pyx ext/emgd_ext/*.
 BUILT := $(VENV)/built
 TOOLS := $(VENV)/tools
 
-.PHONY: help run replay test test-sanitized test-system lint soak clean
+.PHONY: help run replay test test-sanitized test-system prove lint soak clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-sanitized: $(TOOLS)  ## the tests with the compiled modules under sanitizer
 
 test-system: $(TOOLS)  ## emulated hardware down to the kernel: libusb, and virtual machines (as root; minutes)
 	@scripts/test-system $(PARTS)
+
+prove:  ## the proof of the stimulus gate: every goal, or red (Debian: frama-c-base why3 z3 cvc4)
+	@scripts/prove
 
 lint: $(TOOLS)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check .
