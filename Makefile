@@ -9,7 +9,7 @@ SOURCES := setup.py pyproject.toml $(wildcard ext/emgd_ext/*.pyx ext/emgd_ext/*.
 BUILT := $(VENV)/built
 TOOLS := $(VENV)/tools
 
-.PHONY: help run replay test test-sanitized test-system safety-long safety-coverage mutants lint trace soak clean
+.PHONY: help run replay test test-sanitized test-system safety-long safety-coverage mutants prove lint trace soak clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,8 @@ safety-coverage: $(TOOLS)  ## lines and branches of the gate that its tests run;
 
 mutants: $(TOOLS)  ## seed every small fault in the gate: does a test see it? (tens of minutes)
 	@nice scripts/mutate-gate
+prove:  ## the proof of the stimulus gate: every goal, or red (Debian: frama-c-base why3 z3 cvc4)
+	@scripts/prove
 
 lint: $(TOOLS)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check . scripts/trace

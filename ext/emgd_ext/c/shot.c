@@ -131,6 +131,63 @@ static uint64_t judge_now(const emgd_gate *g, int64_t at_ns) {
 #define PROMISES_OF_LAST                                                                                              \
     EMGD_FIRE_PROMISES(g->last_ns, g->shot.current_ua, g->shot.width_us, g->shot.count - g->shot.left - 1)
 
+/* Remember the next pulse for the limits that look back. */
+/*@ requires \valid(g) && g->state == EMGD_FIRING && g->now_ns <= at_ns <= g->now_ns + EMGD_LEAD_NS;
+    EMGD_SOUND(requires)
+    requires room_since(&g->dose.pulse[0], EMGD_BOOKED, at_ns - EMGD_SITE_WINDOW_NS) >= 1;
+    assigns g->dose.pulse[0 .. EMGD_BOOKED - 1];
+    EMGD_SOUND(ensures)
+    ensures PULSE_BOOKED(at_ns, g->shot.current_ua, g->shot.width_us);
+ */
+static void remember(emgd_gate *g, int64_t at_ns) {
+    emgd_booked booked = emgd_judge_booked(g->shot.current_ua, g->shot.width_us, at_ns, g->site);
+    emgd_dose_book(&g->dose, &booked);
+}
+
+/* Wait for the readback of the next pulse. */
+/*@ requires \valid(g) && g->state == EMGD_FIRING && g->awaited_count < EMGD_AWAITED;
+    EMGD_SOUND(requires)
+    assigns g->awaited_count, AWAITED_CELL(0), AWAITED_CELL(1);
+    EMGD_SOUND(ensures)
+    ensures g->awaited_count == \old(g->awaited_count) + 1;
+    ensures PULSE_AWAITED(at_ns, g->shot.current_ua, g->shot.width_us);
+ */
+static void await(emgd_gate *g, int64_t at_ns) {
+    if (g->awaited_count == 0) {
+        g->awaited[0].seq = g->next_seq;
+        g->awaited[0].at_ns = at_ns;
+        g->awaited[0].current_ua = (int32_t)g->shot.current_ua;
+        g->awaited[0].width_us = (int32_t)g->shot.width_us;
+    } else {
+        g->awaited[1].seq = g->next_seq;
+        g->awaited[1].at_ns = at_ns;
+        g->awaited[1].current_ua = (int32_t)g->shot.current_ua;
+        g->awaited[1].width_us = (int32_t)g->shot.width_us;
+    }
+    g->awaited_count++;
+}
+
+/* The next pulse of the shot is gone. */
+/*@ requires \valid(g) && g->state == EMGD_FIRING && g->now_ns <= at_ns <= g->now_ns + EMGD_LEAD_NS;
+    EMGD_SOUND(requires)
+    assigns g->state, g->shot.left, g->shot.first_ns, g->shot.due_ns, g->last_ns, g->fast_ns, g->next_seq, g->active_ns;
+    EMGD_SOUND(ensures)
+    ensures g->last_ns == at_ns && g->shot.left == \old(g->shot.left) - 1;
+    ensures g->next_seq == (uint64_t)(\old(g->next_seq) + 1);
+    ensures g->state == (\old(g->shot.left) == 1 ? EMGD_COOLDOWN : EMGD_FIRING);
+ */
+static void count(emgd_gate *g, int64_t at_ns) {
+    int64_t interval_ns = g->shot.interval_us * 1000;
+    g->next_seq++;
+    g->last_ns = at_ns;
+    g->fast_ns = g->shot.kind == EMGD_TRAIN && interval_ns < EMGD_FAST_NS ? at_ns : g->fast_ns;
+    g->shot.first_ns = g->shot.left == g->shot.count ? at_ns : g->shot.first_ns;
+    g->shot.due_ns = at_ns + interval_ns;
+    g->active_ns = g->now_ns;
+    g->shot.left--;
+    g->state = g->shot.left ? EMGD_FIRING : EMGD_COOLDOWN;
+}
+
 /* Note the next pulse as gone. */
 /*@ requires \valid(g) && g->state == EMGD_FIRING;
     EMGD_SOUND(requires)
@@ -143,23 +200,9 @@ static uint64_t judge_now(const emgd_gate *g, int64_t at_ns) {
     ensures PULSE_AWAITED(at_ns, g->shot.current_ua, g->shot.width_us);
  */
 static void book(emgd_gate *g, int64_t at_ns) {
-    emgd_shot *shot = &g->shot;
-    emgd_booked booked = emgd_judge_booked(shot->current_ua, shot->width_us, at_ns, g->site);
-    emgd_awaited *awaited = &g->awaited[g->awaited_count];
-    emgd_dose_book(&g->dose, &booked);
-    awaited->seq = g->next_seq;
-    awaited->at_ns = at_ns;
-    awaited->current_ua = (int32_t)shot->current_ua;
-    awaited->width_us = (int32_t)shot->width_us;
-    g->awaited_count++;
-    g->next_seq++;
-    g->last_ns = at_ns;
-    if (shot->kind == EMGD_TRAIN && shot->interval_us * 1000 < EMGD_FAST_NS) g->fast_ns = at_ns;
-    if (shot->left == shot->count) shot->first_ns = at_ns;
-    shot->due_ns = at_ns + shot->interval_us * 1000;
-    g->active_ns = g->now_ns;
-    shot->left--;
-    if (!shot->left) g->state = EMGD_COOLDOWN;
+    remember(g, at_ns);
+    await(g, at_ns);
+    count(g, at_ns);
 }
 
 /* The next pulse at `at_ns`, if nothing stands against it. */
