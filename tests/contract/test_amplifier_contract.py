@@ -126,8 +126,8 @@ def over_usb(_tmp_path):
 
 def hackeeg_over_usb(_tmp_path):
     """The HackEEG with serial number $EMGD_HACKEEG_SERIAL, found by it behind the kernel's cdc-acm."""
-    options = {"port": None, "serial": os.environ["EMGD_HACKEEG_SERIAL"], "gain": 24, "rate_hz": 1000}
-    return opened(open_amplifier("hackeeg", options), channels=8, rate_hz=1000)
+    options = {"port": None, "serial": os.environ["EMGD_HACKEEG_SERIAL"], "gain": 24, "rate_hz": 250}
+    return opened(open_amplifier("hackeeg", options), channels=8, rate_hz=250)
 
 
 WAYS = {
