@@ -9,7 +9,7 @@ SOURCES := setup.py pyproject.toml $(wildcard ext/emgd_ext/*.pyx ext/emgd_ext/*.
 BUILT := $(VENV)/built
 TOOLS := $(VENV)/tools
 
-.PHONY: help run replay test test-sanitized test-system lint soak clean
+.PHONY: help run replay test test-sanitized test-system lint trace soak clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,12 +45,15 @@ test-system: $(TOOLS)  ## emulated hardware down to the kernel: libusb, and virt
 	@scripts/test-system $(PARTS)
 
 lint: $(TOOLS)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check . scripts/trace
+	$(BIN)/ruff format --check . scripts/trace
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+trace: $(BIN)/python  ## hazards, measures, requirements and the tests that show them; 1 when one has none
+	@$(BIN)/python scripts/trace
 
 soak: $(BUILT)  ## 8 channels at 48 kHz for 10 minutes with 4 subscribers
 	@$(BIN)/python benchmarks/soak.py

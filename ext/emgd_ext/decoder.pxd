@@ -10,7 +10,6 @@ cdef extern from "frame.h" nogil:
         EMGD_FLAG_OVERFLOW
         EMGD_FLAG_END
     enum:
-        EMGD_CAUSE_CORRUPT
         EMGD_CAUSE_DEVICE_LOST
         EMGD_CAUSE_SETS
     enum:

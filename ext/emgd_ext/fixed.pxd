@@ -35,7 +35,6 @@ cdef extern from "layout.h" nogil:
 
 cdef extern from "count.h" nogil:
     enum:
-        EMGD_COUNT_FORWARD
         EMGD_COUNT_BACK
         EMGD_COUNT_BY_TIME
 

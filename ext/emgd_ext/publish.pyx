@@ -14,7 +14,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 from posix.unistd cimport close
 
+from emgd_ext.decoder cimport EMGD_CAUSE_SETS, EMGD_MARK_CODES
 from emgd_ext.loop cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
+from emgd_ext.poll cimport POLLIN, poll, pollfd
 from emgd_ext.prefixes cimport PREFIX_BYTES, Prefixes
 from emgd_ext.ring cimport (
     EMGD_EVENT_GAP,
@@ -35,14 +37,6 @@ from emgd_ext.template cimport Bytes, Template, as_template, copy_bytes, free_by
 import os
 
 
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd* fds, unsigned long count, int timeout_ms)
-    enum: POLLIN
-
 cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void* data, size_t size)
     ssize_t write(int fd, const void* data, size_t size)
@@ -62,9 +56,6 @@ cdef enum:
 cdef enum:
     MAX_STREAMS = 4
     MAX_KEPT = 32
-    CAUSE_SETS = 32
-    MARK_CODES = 6
-    FLAG_SETTLING = 4
 
 cdef int WAKE_MS = 100          # how soon a stop is noticed without any news
 cdef int LAP_MARGIN = 8         # a block in the oldest eighth of the ring is not sent: it could change meanwhile
@@ -126,10 +117,10 @@ cdef class Publisher:
     cdef int stream_count
     cdef Bytes gap_topic
     cdef Template gap_header
-    cdef Template gap_payloads[CAUSE_SETS]
+    cdef Template gap_payloads[EMGD_CAUSE_SETS]
     cdef Bytes mark_topic
     cdef Template mark_header
-    cdef Template mark_payloads[MARK_CODES]
+    cdef Template mark_payloads[EMGD_MARK_CODES]
     cdef Kept kept[MAX_KEPT]
     cdef int kept_count
     cdef Prefixes prefixes
@@ -164,9 +155,9 @@ cdef class Publisher:
             free_bytes(&self.streams[i].header.bytes)
         for i in range(self.kept_count):
             self.free_kept(&self.kept[i])
-        for i in range(CAUSE_SETS):
+        for i in range(EMGD_CAUSE_SETS):
             free_bytes(&self.gap_payloads[i].bytes)
-        for i in range(MARK_CODES):
+        for i in range(EMGD_MARK_CODES):
             free_bytes(&self.mark_payloads[i].bytes)
         free_bytes(&self.gap_topic)
         free_bytes(&self.gap_header.bytes)
@@ -476,10 +467,12 @@ cdef class Publisher:
                 return
             self.next_event += 1
             if event.kind == EMGD_EVENT_GAP:
-                self.send_event(&event, &self.gap_topic, &self.gap_header, &self.gap_payloads[event.code % CAUSE_SETS])
+                self.send_event(
+                    &event, &self.gap_topic, &self.gap_header, &self.gap_payloads[event.code % EMGD_CAUSE_SETS]
+                )
             else:
                 self.send_event(
-                    &event, &self.mark_topic, &self.mark_header, &self.mark_payloads[event.code % MARK_CODES]
+                    &event, &self.mark_topic, &self.mark_header, &self.mark_payloads[event.code % EMGD_MARK_CODES]
                 )
 
     cdef void send_event(

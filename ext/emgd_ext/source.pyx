@@ -7,14 +7,8 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t
 from posix.unistd cimport close, read as read_fd
 
+from emgd_ext.poll cimport POLLIN, poll, pollfd
 
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd* fds, unsigned long count, int timeout_ms)
-    enum: POLLIN
 
 cdef extern from "<time.h>" nogil:
     struct timespec:

@@ -36,7 +36,7 @@ STREAM_S = 0.3
 class RealTime:
     """A device that lives by the wall clock: waiting is all there is to do."""
 
-    def __init__(self, amplifier, channels=4, rate_hz=8000):
+    def __init__(self, amplifier, channels, rate_hz):
         self.amplifier = amplifier
         self.channels = channels
         self.rate_hz = rate_hz
@@ -66,9 +66,9 @@ class VirtualTime:
 
 
 @contextmanager
-def opened(amplifier):
+def opened(amplifier, channels=4, rate_hz=8000):
     try:
-        yield RealTime(amplifier)
+        yield RealTime(amplifier, channels, rate_hz)
     finally:
         amplifier.close()
 
@@ -77,10 +77,8 @@ def opened(amplifier):
 def on_a_pty(name, world_hz, **options):
     with PtyDevice(name) as device:
         amplifier = open_amplifier(name, {"port": device.path, "serial": None, "gain": 24, **options})
-        try:
-            yield RealTime(amplifier, channels=8, rate_hz=world_hz)
-        finally:
-            amplifier.close()
+        with opened(amplifier, channels=8, rate_hz=world_hz) as world:
+            yield world
 
 
 def cyton(_tmp_path):
@@ -126,6 +124,12 @@ def over_usb(_tmp_path):
     return opened(open_amplifier("emg8", {"serial": serial, "rate_hz": 8000.0, "gain": 1}))
 
 
+def hackeeg_over_usb(_tmp_path):
+    """The HackEEG with serial number $EMGD_HACKEEG_SERIAL, found by it behind the kernel's cdc-acm."""
+    options = {"port": None, "serial": os.environ["EMGD_HACKEEG_SERIAL"], "gain": 24, "rate_hz": 1000}
+    return opened(open_amplifier("hackeeg", options), channels=8, rate_hz=1000)
+
+
 WAYS = {
     "in process": in_process,
     "own process": simulated,
@@ -136,6 +140,8 @@ WAYS = {
 }
 if "EMGD_USB_SERIAL" in os.environ:
     WAYS["usb"] = over_usb
+if "EMGD_HACKEEG_SERIAL" in os.environ:
+    WAYS["hackeeg over usb"] = hackeeg_over_usb
 
 
 @pytest.fixture(params=WAYS)

@@ -11,7 +11,13 @@ from pathlib import Path
 import msgpack
 import zmq
 
+from paths import ROOT
+from remembered_designs import new_folder
+
 START_S = 30
+
+EMGD = [sys.executable, str(ROOT / "tests/remembered_designs.py"), new_folder()]
+"""`emgd`, less a second of designing the same filters at each start."""
 
 
 class Running:
@@ -49,7 +55,7 @@ def service(*args, directory=None):
     # Unix socket paths are short by nature; pytest's own temporary folders may be too deep.
     with tempfile.TemporaryDirectory(prefix="emgd-") as made:
         home = Path(directory or made)
-        command = [sys.executable, "-m", "emgd.main", *map(str, args), "--runtime-dir", str(home)]
+        command = [*EMGD, *map(str, args), "--runtime-dir", str(home)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             first = process.stdout.readline()

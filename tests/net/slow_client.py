@@ -5,7 +5,7 @@ import sys
 
 import emgd_client
 
-SECONDS = 15
+SECONDS = 9
 RATE_HZ = 48_000
 
 

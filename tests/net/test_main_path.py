@@ -72,20 +72,27 @@ def test_recordings_in_real_time_arrive_count_by_count(recordings, tmp_path):
             done.result()
 
 
-@pytest.fixture
-def short(tmp_path):
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
     """A recording of one second, three channels at 4 kHz, whose counts tell which they are."""
     counts = (np.arange(4000)[:, None] * 5 + np.array([0, 1, 2])).astype(np.int16)
-    path = tmp_path / "short.npy"
+    path = tmp_path_factory.mktemp("short") / "short.npy"
     np.save(path, counts)
-    (tmp_path / "short.json").write_text(json.dumps({"rate_hz": 4000, "uv_per_count": 0.1}))
+    path.with_suffix(".json").write_text(json.dumps({"rate_hz": 4000, "uv_per_count": 0.1}))
     return path, counts
 
 
-@pytest.fixture
-def roomy(tmp_path):
+@pytest.fixture(scope="module")
+def shared():
+    """One service on the simulated amplifier, for tests that leave it as it was."""
+    with service("run") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory):
     """A configuration with queues so deep that a test's subscriber loses nothing."""
-    path = tmp_path / "roomy.toml"
+    path = tmp_path_factory.mktemp("roomy") / "roomy.toml"
     path.write_text("[stream]\nqueue_s = 60\n")
     return path
 
@@ -137,6 +144,7 @@ def of_kind(heard, kind):
     return [(header, payload) for topic, header, payload in heard if header["kind"] == kind]
 
 
+@pytest.mark.requirement("REQ-096")
 def test_two_replays_publish_the_same_bytes(recordings, roomy):
     def play():
         path = recordings / "emgdb/emg_healthy.hea"
@@ -190,14 +198,29 @@ FAULTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def played(short, roomy):
+    """For each fault what is heard of the short recording, and the status after it, as a future.
+
+    A service takes seconds to start and end, much of which it waits: two at a time.
+    """
+
+    def play(fault):
+        with service("replay", short[0], "--speed", "4", "--wait", "--config", roomy, "--fault", fault) as running:
+            with Listener(running, "amp0/") as listener:
+                heard = listener.until_ended()
+            return heard, running.ask("status")
+
+    with ThreadPoolExecutor(2) as pool:
+        yield {fault: pool.submit(play, fault) for fault in FAULTS}
+
+
+@pytest.mark.requirement("REQ-090")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_on_the_wire_is_published_with_range_and_cause(short, roomy, fault):
-    path, counts = short
+def test_a_fault_on_the_wire_is_published_with_range_and_cause(short, played, fault):
+    _, counts = short
     gaps = FAULTS[fault]
-    with service("replay", path, "--speed", "4", "--wait", "--config", roomy, "--fault", fault) as running:
-        with Listener(running, "amp0/") as listener:
-            heard = listener.until_ended()
-        status = running.ask("status")
+    heard, status = played[fault].result()
     told = [msgpack.unpackb(payload) for _, payload in of_kind(heard, "gap")]
     assert [(gap["seq"], gap["count"], gap["causes"]) for gap in told] == gaps
     missing = {seq for first, count, _ in gaps for seq in range(first, first + count)}
@@ -233,6 +256,7 @@ def test_unplugging_is_said_at_once_and_the_history_stays(short, roomy):
         assert "REPLAY-short" in said or "gone" in said
 
 
+@pytest.mark.requirement("REQ-095")
 def test_a_late_joiner_gets_description_and_state_at_once(short):
     path, _ = short
     with service("replay", path, "--speed", "max") as running:
@@ -259,65 +283,19 @@ def test_looping_goes_on_counting(short, roomy):
         assert (np.frombuffer(payload, "<i4").reshape(-1, 3) == wanted).all()
 
 
-def test_the_filter_can_be_changed_while_samples_flow():
-    with service("run") as running:
-        with Listener(running, "amp0/filtered") as listener:
-            listener.until(lambda _t, header, _p: header["kind"] == "filtered")
-            result = running.ask("filter", stream="amp0/filtered", channels=[1, 2], preset="surface", notch_hz=50)
-            changed = lambda _t, h, p: h["kind"] == "description" and b"surface" in p  # noqa: E731 - a predicate, used once
-            heard = listener.until(changed)
-            heard += listener.until(lambda _t, header, _p: header["seq"] > result["from_seq"])
-        assert result["channels"][1]["preset"] == "surface"
-        assert result["channels"][0]["preset"] == "off"
-        settling = {h["seq"]: h["channel_flags"] for h, _ in of_kind(heard, "filtered")}
-        assert settling[max(settling)][1] & 4
-        with pytest.raises(RefusedError) as refused:
-            running.ask("filter", stream="amp0/filtered", low_pass_hz=30_000)
-        assert refused.value.error["code"] == "bad_value"
-        assert refused.value.error["field"] == "args.low_pass_hz"
-        with pytest.raises(RefusedError) as refused:
-            running.ask("filter", stream="amp0/filtered", channels=[8], preset="off")
-        assert refused.value.error["allowed"] == "0 to 7"
-
-
-def test_nonsense_on_the_control_socket_disturbs_nobody():
-    with service("run") as running, zmq.Context() as context:
-        with Listener(running, "amp0/raw") as listener:
-            heard = listener.until(lambda _t, header, _p: header["kind"] == "raw")
-            first = heard[-1][1]["seq"]
-            nonsense = [
-                [os.urandom(50)],
-                [b""],
-                [b"", b"", b""],
-                [b"x"] * 20,
-                [msgpack.packb({"v": 9})],
-                [b"\x91" * 9999],
-            ]
-            with context.socket(zmq.DEALER) as socket:
-                socket.linger = 0
-                socket.connect(running.control)
-                for frames in nonsense * 50:
-                    socket.send_multipart(frames)
-                for _ in range(len(nonsense) * 50):
-                    assert socket.poll(5000), "every message gets a reply"
-                    assert msgpack.unpackb(socket.recv_multipart()[-1])["ok"] is False
-            heard = listener.until(lambda _t, header, _p: header["seq"] >= first + 48_000)
-        blocks = [h for h, _ in of_kind(heard, "raw")]
-        assert all(b["gap_before"] == 0 for b in blocks)
-        assert [b["seq"] for b in blocks] == list(range(blocks[0]["seq"], blocks[-1]["seq"] + 1, 96))
-        errors = running.ask("status")["control"]["errors"]
-        assert errors == {"bad_message": 250, "bad_version": 50}
-
-
+@pytest.mark.requirement("REQ-093")
 def test_a_stopped_subscriber_harms_nobody_and_gets_everything_back(tmp_path):
-    with service("run") as running, Listener(running, "amp0/raw") as listener:
+    # A short queue overflows soon. The one who keeps reading gets along with it: his own holds all.
+    path = tmp_path / "short_queue.toml"
+    path.write_text("[stream]\nqueue_s = 1\n")
+    with service("run", "--config", path) as running, Listener(running, "amp0/raw") as listener:
         listener.until(lambda _t, header, _p: header["kind"] == "raw")
         before = running.ask("status")
         command = [sys.executable, str(SLOW_CLIENT), str(running.directory)]
         slow = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert slow.stdout.readline().strip() == "receiving"
         slow.send_signal(signal.SIGSTOP)
-        heard = listener.until(lambda _t, header, _p: header["seq"] > before["samples"]["head"] + 12 * 48_000)
+        heard = listener.until(lambda _t, header, _p: header["seq"] > before["samples"]["head"] + 7 * 48_000)
         while_stopped = running.ask("status")
         slow.send_signal(signal.SIGCONT)
         said = json.loads(slow.stdout.readline())
@@ -360,35 +338,83 @@ def test_a_topic_that_nobody_wants_is_not_sent():
         assert running.ask("status")["publisher"]["blocks"] == 0
 
 
-def test_a_second_service_is_refused_and_the_first_goes_on():
-    with service("run") as running:
-        second = [sys.executable, "-m", "emgd.main", "run", "--runtime-dir", str(running.directory)]
-        done = subprocess.run(second, capture_output=True, text=True, timeout=30, check=False)
-        assert done.returncode == 1
-        assert f"another service runs there (process {running.process.pid})" in done.stderr
-        assert running.ask("ping")["host_time_ns"] > 0
+def test_the_filter_can_be_changed_while_samples_flow(shared):
+    with Listener(shared, "amp0/filtered") as listener:
+        listener.until(lambda _t, header, _p: header["kind"] == "filtered")
+        result = shared.ask("filter", stream="amp0/filtered", channels=[1, 2], preset="surface", notch_hz=50)
+        changed = lambda _t, h, p: h["kind"] == "description" and b"surface" in p  # noqa: E731 - a predicate, used once
+        heard = listener.until(changed)
+        heard += listener.until(lambda _t, header, _p: header["seq"] > result["from_seq"])
+    assert result["channels"][1]["preset"] == "surface"
+    assert result["channels"][0]["preset"] == "off"
+    settling = {h["seq"]: h["channel_flags"] for h, _ in of_kind(heard, "filtered")}
+    assert settling[max(settling)][1] & 4
+    with pytest.raises(RefusedError) as refused:
+        shared.ask("filter", stream="amp0/filtered", low_pass_hz=30_000)
+    assert refused.value.error["code"] == "bad_value"
+    assert refused.value.error["field"] == "args.low_pass_hz"
+    with pytest.raises(RefusedError) as refused:
+        shared.ask("filter", stream="amp0/filtered", channels=[8], preset="off")
+    assert refused.value.error["allowed"] == "0 to 7"
 
 
-def test_sockets_are_open_to_owner_and_group_only():
-    with service("run") as running:
-        modes = {path.name: oct(path.stat().st_mode & 0o777) for path in running.directory.glob("*.sock")}
+def test_nonsense_on_the_control_socket_disturbs_nobody(shared):
+    before = shared.ask("status")["control"]["errors"]
+    with Listener(shared, "amp0/raw") as listener, zmq.Context() as context:
+        heard = listener.until(lambda _t, header, _p: header["kind"] == "raw")
+        first = heard[-1][1]["seq"]
+        nonsense = [
+            [os.urandom(50)],
+            [b""],
+            [b"", b"", b""],
+            [b"x"] * 20,
+            [msgpack.packb({"v": 9})],
+            [b"\x91" * 9999],
+        ]
+        with context.socket(zmq.DEALER) as socket:
+            socket.linger = 0
+            socket.connect(shared.control)
+            for frames in nonsense * 50:
+                socket.send_multipart(frames)
+            for _ in range(len(nonsense) * 50):
+                assert socket.poll(5000), "every message gets a reply"
+                assert msgpack.unpackb(socket.recv_multipart()[-1])["ok"] is False
+        heard = listener.until(lambda _t, header, _p: header["seq"] >= first + 48_000)
+    blocks = [h for h, _ in of_kind(heard, "raw")]
+    assert all(b["gap_before"] == 0 for b in blocks)
+    assert [b["seq"] for b in blocks] == list(range(blocks[0]["seq"], blocks[-1]["seq"] + 1, 96))
+    errors = shared.ask("status")["control"]["errors"]
+    assert errors == before | {"bad_message": 250, "bad_version": 50}
+
+
+def test_a_second_service_is_refused_and_the_first_goes_on(shared):
+    second = [sys.executable, "-m", "emgd.main", "run", "--runtime-dir", str(shared.directory)]
+    done = subprocess.run(second, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert f"another service runs there (process {shared.process.pid})" in done.stderr
+    assert shared.ask("ping")["host_time_ns"] > 0
+
+
+@pytest.mark.requirement("REQ-053")
+def test_sockets_are_open_to_owner_and_group_only(shared):
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in shared.directory.glob("*.sock")}
     assert modes == {"stream.sock": "0o660", "control.sock": "0o660"}
 
 
 def test_more_subscriptions_than_the_publisher_remembers_are_served_all_the_same():
+    # A service of its own: from then on it sends whether anybody listens or not.
     with service("run") as running, Listener(running, *[f"nothing/{number}" for number in range(300)]) as listener:
         listener.socket.subscribe("amp0/raw")
         assert listener.until(lambda _t, header, _p: header["kind"] == "raw")
 
 
-def test_leaving_ends_the_sending():
-    with service("run") as running:
-        with Listener(running, "amp0/raw") as listener:
-            listener.until(lambda _t, header, _p: header["kind"] == "raw")
-        time.sleep(0.3)
-        blocks = running.ask("status")["publisher"]["blocks"]
-        time.sleep(0.3)
-        assert running.ask("status")["publisher"]["blocks"] == blocks > 0
+def test_leaving_ends_the_sending(shared):
+    with Listener(shared, "amp0/raw") as listener:
+        listener.until(lambda _t, header, _p: header["kind"] == "raw")
+    time.sleep(0.3)
+    blocks = shared.ask("status")["publisher"]["blocks"]
+    time.sleep(0.3)
+    assert shared.ask("status")["publisher"]["blocks"] == blocks > 0
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def armed_gate(**changes):
     return gate
 
 
+@pytest.mark.requirement("REQ-011")
 def test_a_shot_goes_through_and_is_read_back():
     gate = armed_gate()
     assert gate.request(3 * MS, **SHOT) == 0
@@ -66,6 +67,7 @@ def test_a_shot_goes_through_and_is_read_back():
     assert gate.state == "cooldown"
 
 
+@pytest.mark.requirement("REQ-001", "REQ-003", "REQ-004", "REQ-006", "REQ-010", "REQ-012")
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -91,6 +93,7 @@ def test_a_refusal_names_what_was_hit(name, change):
     assert gate.fire(4 * MS)[1] is None
 
 
+@pytest.mark.requirement("REQ-009")
 @pytest.mark.parametrize("name", LIMIT_NAMES)
 def test_a_table_is_refused_beyond_its_ceiling_and_not_clamped(name):
     ceiling, end = ranges()[name]
@@ -102,6 +105,7 @@ def test_a_table_is_refused_beyond_its_ceiling_and_not_clamped(name):
         assert limits.values[name] == (before if wrong else value)
 
 
+@pytest.mark.requirement("REQ-030")
 def test_a_layer_can_only_tighten():
     limits = Limits()
     assert limits.merge({"current_ua": 40_000}, "device") == ((), ())
@@ -109,6 +113,7 @@ def test_a_layer_can_only_tighten():
     assert (limits.values["current_ua"], limits.layers["current_ua"]) == (40_000, "device")
 
 
+@pytest.mark.requirement("REQ-015")
 def test_a_lost_lease_disarms():
     gate = armed_gate()
     for now in range(3, 1_001, 50):
@@ -120,6 +125,7 @@ def test_a_lost_lease_disarms():
     assert "disarmed" in names_in(gate.request(1_002 * MS, **SHOT))
 
 
+@pytest.mark.requirement("REQ-018")
 def test_samples_that_stop_disarm():
     gate = armed_gate()
     assert gate.tick(101 * MS) == 0
@@ -127,6 +133,7 @@ def test_samples_that_stop_disarm():
     assert gate.state == "idle"
 
 
+@pytest.mark.requirement("REQ-019", "REQ-022")
 def test_a_readback_that_does_not_come_is_a_fault():
     gate = armed_gate()
     assert gate.request(3 * MS, **SHOT) == 0
@@ -142,12 +149,14 @@ def test_a_readback_that_does_not_come_is_a_fault():
     assert gate.state == "off"
 
 
+@pytest.mark.requirement("REQ-023")
 def test_a_clock_that_goes_back_is_a_fault():
     gate = armed_gate()
     assert gate.tick(2 * MS - 1) == bit("time")
     assert gate.state == "fault"
 
 
+@pytest.mark.requirement("REQ-024")
 def test_stop_is_taken_from_every_state_and_ends_a_train():
     gate = armed_gate()
     assert gate.request(3 * MS, **{**SHOT, "kind": 3, "count": 3, "interval_us": 1_000_000}) == 0

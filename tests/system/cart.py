@@ -15,6 +15,10 @@ LOGS = ROOT / "build" / "system"
 AMPLIFIER = "EMG8-000001"
 SECOND = "EMG8-000002"
 PORT = "LOOP-000001"
+SERIAL_AMPLIFIER = "HACKEEG-000001"
+
+CONTRACT_TESTS = 8
+"""The contract suite has at least so many for each device; fewer means that it was not found."""
 
 FIFO_BYTES = 2_500_000
 """Memory for two seconds instead of a quarter: this machine may hold the guest up for longer than a cart is held up."""
@@ -51,9 +55,10 @@ class Cart:
                 f"emg8,serial={AMPLIFIER},recording={recording},loop=yes,fifo_bytes={FIFO_BYTES}",
                 f"emg8,serial={SECOND},channels=4,rate_hz=8000",
                 f"loopback,serial={PORT}",
+                f"hackeeg,serial={SERIAL_AMPLIFIER}",
             ],
         )
-        for name in (SECOND, PORT):
+        for name in (SECOND, PORT, SERIAL_AMPLIFIER):
             self.bus.say(f"unplug {name}")
         self.log = LOGS / f"{kernel}.log"
         self.watching = None
@@ -110,6 +115,24 @@ class Cart:
     def wait_until_streaming(self):
         """However the service is now. The device itself is asked: a question in the guest would take time from it."""
         self.wait_until(lambda: self.bus.status(AMPLIFIER)["state"] == "streaming", "the service streams", START_S)
+
+    def hold_to_contract(self, variable, serial, way):
+        """Plug this device in, run the contract suite on it in the guest, and unplug it again."""
+        self.bus.say(f"plug {serial}")
+        plugged = f"until grep -qx {serial} /sys/bus/usb/devices/*/serial; do sleep 0.2; done"
+        done = self.machine.run(
+            f"cd {CHECKOUT} && timeout 60 bash -c '{plugged}'"
+            f" && {variable}={serial} PYTHONPATH=/mnt/installed/tools HOME=/tmp"
+            f" HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis {PYTHON} -m pytest"
+            f" -p no:cacheprovider tests/contract -k '{way}' -v --timeout 120",
+            timeout_s=400,
+            check=False,
+        )
+        print(done.output + done.errors)
+        self.bus.say(f"unplug {serial}")
+        assert done.status == 0
+        assert int(re.search(r"(\d+) passed", done.output)[1]) >= CONTRACT_TESTS
+        assert "skipped" not in done.output.splitlines()[-1]
 
     # --- the client that watches
 

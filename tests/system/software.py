@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "ext", "drivers", "daemon", "clients"]
 CHECKOUT = ["pyproject.toml", "tests", "docs", "systemd"]
 
-TOOLS = ["pytest", "pytest-timeout", "pyserial"]
+TOOLS = ["pytest", "pytest-timeout", "hypothesis"]
 
 COMPILE_JOBS = 2
 SPARE_MB = 16

@@ -129,6 +129,17 @@ class Machine:
         """A command of qemu's own monitor (QMP); its result."""
         return self._monitor.ask(command, arguments)
 
+    def sleep(self, duration_s):
+        """Suspend it to memory as `systemctl suspend` does, and wake it that much later."""
+        self.begin("systemctl suspend")
+        give_up = time.monotonic() + COMMAND_S
+        while self.monitor("query-status")["status"] != "suspended":
+            if time.monotonic() > give_up:
+                raise GuestError(f"the guest does not go to sleep; its console is in {self.log}")
+            time.sleep(0.2)
+        time.sleep(duration_s)
+        self.monitor("system_wakeup")
+
     def console(self, offset=0):
         """What the kernel and the journal wrote since that many bytes."""
         return self.log.read_bytes()[offset:].decode(errors="replace")
@@ -166,6 +177,8 @@ class Machine:
         return [
             "qemu-system-x86_64",
             *("-accel", "tcg,thread=multi,tb-size=512", "-machine", "q35", "-cpu", "max"),
+            # Suspend to memory is there, hibernation is not.
+            *("-global", "ICH9-LPC.disable_s3=0", "-global", "ICH9-LPC.disable_s4=1"),
             *("-smp", str(PROCESSORS), "-m", str(MEMORY_MB)),
             *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
             *("-kernel", guest / f"{kernel}.vmlinuz", "-initrd", guest / f"{kernel}.initrd", "-append", arguments),

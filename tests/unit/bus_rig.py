@@ -110,11 +110,35 @@ class UsbIpError(Exception):
         self.data = data
 
 
-class UsbIpClient:
-    """A USB/IP client that waits for each answer in turn, or keeps requests in flight with `submit` and `reap`."""
+class Peer:
+    """The other end of a conversation, over a Wire or a socket."""
 
     def __init__(self, wire):
         self.socket = wire
+
+    def exactly(self, count):
+        data = b""
+        while len(data) < count:
+            more = self.socket.recv(count - len(data))
+            if not more:
+                raise EOFError(data)
+            data += more
+        return data
+
+    def until_quiet(self, take):
+        """What `take` brings, as long as there is something."""
+        found = []
+        with contextlib.suppress(BlockingIOError, EOFError):
+            while True:
+                found.append(take())
+        return found
+
+
+class UsbIpClient(Peer):
+    """A USB/IP client that waits for each answer in turn, or keeps requests in flight with `submit` and `reap`."""
+
+    def __init__(self, wire):
+        super().__init__(wire)
         self.device_id = 0
         self.seq = 0
         self.directions = {}
@@ -127,15 +151,6 @@ class UsbIpClient:
 
     def __exit__(self, *_):
         self.close()
-
-    def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            more = self.socket.recv(count - len(data))
-            if not more:
-                raise EOFError(data)
-            data += more
-        return data
 
     def everything(self):
         data = b""
@@ -183,11 +198,7 @@ class UsbIpClient:
 
     def pending(self):
         """All answers that are there now; for a wire."""
-        answers = []
-        with contextlib.suppress(BlockingIOError, EOFError):
-            while True:
-                answers.append(self.reap())
-        return answers
+        return self.until_quiet(self.reap)
 
     def reap(self):
         """The next answer: (command, number, status, data)."""
@@ -230,28 +241,19 @@ class UsbIpClient:
         return self.answer(self.submit(endpoint, length))
 
 
-class RedirClient:
+class RedirClient(Peer):
     """A usbredir guest, as qemu is one, written after the protocol's document. `capabilities` are its hello's bits."""
 
     ALL = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6
 
     def __init__(self, wire, *, capabilities=ALL):
-        self.socket = wire
+        super().__init__(wire)
         self.capabilities = capabilities
         self.wide_ids = False
         self.next_id = 0
 
     def has(self, bit):
         return bool(self.capabilities & 1 << bit)
-
-    def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            more = self.socket.recv(count - len(data))
-            if not more:
-                raise EOFError(data)
-            data += more
-        return data
 
     def send(self, kind, body=b"", packet_id=None):
         """One packet; its id."""
@@ -270,11 +272,7 @@ class RedirClient:
 
     def pending(self):
         """All packets that are there now; for a wire."""
-        packets = []
-        with contextlib.suppress(BlockingIOError, EOFError):
-            while True:
-                packets.append(self.packet())
-        return packets
+        return self.until_quiet(self.packet)
 
     def greet(self):
         """Hello both ways; what the device says of itself, as bodies of ep_info, interface_info, device_connect."""

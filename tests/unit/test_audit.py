@@ -72,6 +72,7 @@ def test_a_record_has_both_clocks_boot_session_and_the_chain(tmp_path):
     log.close()
 
 
+@pytest.mark.requirement("REQ-073")
 def test_the_chain_goes_on_over_restarts(tmp_path):
     path = written(written(tmp_path / "sub/a.jsonl", 3, "one"), 2, "two")
     records = [json.loads(line) for line in lines_of(path)]
@@ -80,6 +81,7 @@ def test_the_chain_goes_on_over_restarts(tmp_path):
     assert verify(path) == audit.Report(9, records[-1]["digest"])
 
 
+@pytest.mark.requirement("REQ-073")
 def test_what_was_recorded_outlives_the_process(tmp_path):
     path = tmp_path / "a.jsonl"
     program = (
@@ -104,6 +106,7 @@ def test_threads_may_record_together(tmp_path):
     assert verify(log.path).records == 202
 
 
+@pytest.mark.requirement("REQ-073")
 def test_a_torn_line_is_kept_and_told_of(tmp_path, whole):
     told = [json.loads(line) for line in whole if b'"recovered"' in line]
     assert [record["fields"] for record in told] == [tear_fields(b'{"seq":8,"mono_ns":123')]
@@ -188,6 +191,31 @@ def test_arming_is_refused_where_the_disk_is_nearly_full(tmp_path, monkeypatch):
         log.check()
 
 
+@pytest.mark.parametrize("call", ["fsync", "fdatasync", "pread", "write"])
+def test_a_log_that_cannot_be_opened_in_full_is_not_opened(tmp_path, monkeypatch, call):
+    def fails(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "a.jsonl"
+    with monkeypatch.context() as patched:
+        patched.setattr(audit.os, call, fails)
+        with pytest.raises(AuditError, match=re.escape(f"{path}: Input/output error")):
+            Audit.open(path)
+    Audit.open(path).close()
+    assert verify(path).damage is None
+
+
+def test_a_disk_that_cannot_say_what_is_free_is_no_disk_to_arm_on(tmp_path, monkeypatch):
+    def fails(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    log = Audit.open(tmp_path / "a.jsonl")
+    monkeypatch.setattr(audit.os, "fstatvfs", fails)
+    with pytest.raises(AuditError, match="Input/output error"):
+        log.check()
+    log.close()
+
+
 @pytest.mark.parametrize("fields", [{"x": object()}, {"x": float("nan")}, {"x": "x" * 70_000}])
 def test_what_cannot_be_written_down_is_an_error_and_the_log_goes_on(tmp_path, fields):
     log = Audit.open(tmp_path / "a.jsonl")
@@ -217,6 +245,7 @@ def found(tmp_path, lines, head=None):
     return verify(path, head)
 
 
+@pytest.mark.requirement("REQ-072")
 @settings(max_examples=300)
 @given(data=st.data())
 def test_any_byte_that_was_changed_is_found(tmp_path_factory, whole, data):
@@ -229,6 +258,7 @@ def test_any_byte_that_was_changed_is_found(tmp_path_factory, whole, data):
     assert report.bad_line <= blob[:at].count(b"\n") + 1
 
 
+@pytest.mark.requirement("REQ-072")
 @given(data=st.data())
 def test_any_line_that_was_taken_out_doubled_or_moved_is_found(tmp_path_factory, whole, data):
     at = data.draw(st.integers(0, len(whole) - 1))
@@ -297,6 +327,11 @@ def test_emgctl_verifies_without_a_service(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [f"{path}: 5 records are whole", f"head {head}"]
     assert main(["audit", "verify", str(path), "--head", "0" * 63 + "1"]) == 1
     assert "DAMAGED, after the last line, cut: the digest that was kept" in capsys.readouterr().out
+    with path.open("ab") as file:
+        file.write(b'{"seq":')
+    written(path, 0)
+    assert main(["audit", "verify", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == "torn lines, each told of by the record behind it: 1"
     path.write_bytes(b"".join(lines_of(path)[1:]))
     assert main(["audit", "verify", str(path), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["damage"] == "removed"
@@ -304,6 +339,7 @@ def test_emgctl_verifies_without_a_service(tmp_path, capsys):
     assert "No such file" in capsys.readouterr().err
 
 
+@pytest.mark.requirement("REQ-072")
 def test_a_stranger_verifies_it_with_the_documented_lines(tmp_path):
     document = (ROOT / "docs/safety/audit.md").read_text(encoding="utf-8")
     program = document.split("```python\n")[1].split("```")[0]

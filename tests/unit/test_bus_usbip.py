@@ -4,35 +4,22 @@ import contextlib
 import struct
 
 import pytest
-from bus_rig import Clock, UsbIpClient, UsbIpError, Wire
+from bus_rig import UsbIpClient, UsbIpError, Wire
+from bus_table import EMG, MS, START, BusTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgd_drivers.emg8.protocol import decode_frames
-from emgd_drivers.sim.bus.cdc_device import CdcAcmDevice, UsbIdentity
 from emgd_drivers.sim.bus.conversation import MAX_IN_FLIGHT, PeerError
-from emgd_drivers.sim.bus.emg8_device import Emg8UsbDevice
-from emgd_drivers.sim.bus.loopback import Loopback
 from emgd_drivers.sim.bus.pipe import PipeFault
-from emgd_drivers.sim.bus.port import Bus
 from emgd_drivers.sim.bus.usbip import UsbIpConversation
 from emgd_drivers.sim.model import Emg8Model
-from emgd_drivers.sim.signal import SyntheticEmg
 
-MS = 1_000_000
-EMG = SyntheticEmg(1, 4000)
-IN, OUT, START = 0xC0, 0x40, 3
-IDENTITY = UsbIdentity(0x2341, 0x003E, "maker", "port")
+IN, OUT = 0xC0, 0x40
 
 
-class Table:
-    """A bus with an amplifier at 1-1 and a serial port at 1-2, a clock, and clients."""
-
-    def __init__(self):
-        self.clock = Clock()
-        self.bus = Bus()
-        self.bus.add("amp", "emg8", lambda now_ns: Emg8UsbDevice(Emg8Model(EMG, serial="A1", now_ns=now_ns)), 0)
-        self.bus.add("port", "cdc", lambda _: CdcAcmDevice(Loopback(), IDENTITY, "P1"), 0)
+class Table(BusTable):
+    """The bus and clients of it."""
 
     def client(self, *, cut=False):
         return UsbIpClient(Wire(UsbIpConversation(self.bus), self.clock, cut=cut))
@@ -41,11 +28,6 @@ class Table:
         client = self.client(cut=cut)
         assert client.attach(bus_id)[0] == 0
         return client
-
-    def to(self, now_ns):
-        self.clock.now_ns = now_ns
-        for port in self.bus.ports:
-            port.run(now_ns)
 
 
 @pytest.fixture
@@ -68,7 +50,7 @@ def record(bus_id, tail):
 def test_list_has_the_bytes_of_the_kernels_document(table):
     expected = bytes.fromhex("0111 0005 00000000 00000002")
     expected += record("1-1", RECORD_TAIL) + bytes.fromhex("ff000000")
-    expected += record("1-2", "00000001 00000003 00000003 2341 003e 0100 02 00 00 01 01 02")
+    expected += record("1-2", "00000001 00000003 00000003 2341 003e 0203 02 00 00 01 01 02")
     expected += bytes.fromhex("02020100 0a000000")
     assert table.client().list() == expected
 

@@ -3,34 +3,19 @@
 import struct
 
 import pytest
-from bus_rig import Clock, RedirClient, Wire
+from bus_rig import RedirClient, Wire
+from bus_table import EMG, MS, START, BusTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emgd_drivers.sim.bus.cdc_device import CdcAcmDevice, UsbIdentity
 from emgd_drivers.sim.bus.conversation import MAX_IN_FLIGHT, PeerError
-from emgd_drivers.sim.bus.emg8_device import Emg8UsbDevice
-from emgd_drivers.sim.bus.loopback import Loopback
 from emgd_drivers.sim.bus.pipe import PipeFault
-from emgd_drivers.sim.bus.port import Bus
 from emgd_drivers.sim.bus.usbredir import UsbRedirConversation
 from emgd_drivers.sim.model import Emg8Model
-from emgd_drivers.sim.signal import SyntheticEmg
-
-MS = 1_000_000
-EMG = SyntheticEmg(1, 4000)
-START = 3
-IDENTITY = UsbIdentity(0x2341, 0x003E, "maker", "port", bcd_device=0x0203)
 
 
-class Table:
-    """A bus with an amplifier and a serial port, a clock, and guests."""
-
-    def __init__(self):
-        self.clock = Clock()
-        self.bus = Bus()
-        self.bus.add("amp", "emg8", lambda now_ns: Emg8UsbDevice(Emg8Model(EMG, serial="A1", now_ns=now_ns)), 0)
-        self.bus.add("port", "cdc", lambda _: CdcAcmDevice(Loopback(), IDENTITY, "P1"), 0)
+class Table(BusTable):
+    """The bus and guests of it."""
 
     def guest(self, name="amp", *, cut=False, capabilities=RedirClient.ALL):
         conversation = UsbRedirConversation(self.bus.port(name))
@@ -40,11 +25,6 @@ class Table:
         guest = self.guest(name, **how)
         guest.greet()
         return guest
-
-    def to(self, now_ns):
-        self.clock.now_ns = now_ns
-        for port in self.bus.ports:
-            port.run(now_ns)
 
 
 @pytest.fixture

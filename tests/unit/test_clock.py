@@ -84,6 +84,7 @@ def test_stamps_are_true_to_20_us_rms_and_100_us_at_worst_after_half_a_minute(pp
     assert model.snapshot(0)["drift_ppm"] == pytest.approx(ppm + walk * 1.5, abs=0.5)
 
 
+@pytest.mark.requirement("REQ-092")
 @pytest.mark.parametrize("seed", range(4))
 def test_stamps_never_go_back_from_the_first_one_on(seed):
     world = World(50.0, 1.0, seed, stalls_per_s=5.0)
@@ -91,6 +92,7 @@ def test_stamps_never_go_back_from_the_first_one_on(seed):
     assert (np.diff(rows[:, 1]) > 0).all()
 
 
+@pytest.mark.requirement("REQ-092")
 def test_sigma_covers_the_error_from_the_start():
     for seed in range(5):
         world = World(-40.0, 0.5, seed)

@@ -145,6 +145,7 @@ BAD = {
 }
 
 
+@pytest.mark.requirement("REQ-032")
 @pytest.mark.parametrize("case", BAD)
 def test_a_mistake_names_file_line_key_and_what_is_allowed(tmp_path, case):
     text, line, message = BAD[case]
@@ -195,6 +196,7 @@ def test_a_stimulator_has_its_drivers_options_beside_those_of_all(tmp_path, monk
     assert loaded.stimulator.audit_file is None
 
 
+@pytest.mark.requirement("REQ-033")
 def test_a_profile_that_the_site_tightened_is_shown_and_not_hidden(tmp_path, capsys):
     path = written(tmp_path, "[limits]\ncurrent_ua = 60000\n[limits.rns]\ncurrent_ua = 70000\nwidth_us = 100\n")
     assert main.main(["config", "--config", str(path)]) == 0
@@ -235,6 +237,16 @@ def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path, capfd, argum
     errors = capfd.readouterr().err.strip().splitlines()
     assert len(errors) == 1
     assert message in errors[0]
+
+
+@pytest.mark.requirement("REQ-032")
+def test_a_service_with_milliamperes_for_microamperes_does_not_start(tmp_path, capfd):
+    path = written(tmp_path, "[limits]\ncurrent_ua = 50\n")
+    assert main.main(["run", "--config", str(path), "--runtime-dir", str(tmp_path / "run")]) == 1
+    errors = capfd.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith(f"emgd: {path}:2: [limits] current_ua: current_ua 50 µA is tighter than makes sense")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "fast", "2000", "nan"])
@@ -285,3 +297,14 @@ def test_completion_knows_the_commands(shell, capsys):
     script = capsys.readouterr().out
     assert "replay" in script
     assert "--speed" in script
+
+
+@pytest.mark.requirement("REQ-056")
+def test_the_configuration_is_read_at_the_start_only():
+    """Nothing but the program's start calls `load`, so nothing changes a limit while the service runs."""
+    callers = [
+        path.name
+        for path in sorted((ROOT / "daemon").rglob("*.py"))
+        if re.search(r"\bconfig\.load\(|from emgd\.config import .*\bload\b|\btomllib\.load", path.read_text("utf-8"))
+    ]
+    assert callers == ["config.py", "main.py"]

@@ -30,6 +30,7 @@ def tighter_than(name, value):
 # --- profiles
 
 
+@pytest.mark.requirement("REQ-034")
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_states_every_limit_and_lies_below_the_ceilings(name):
     profile = PROFILES[name]
@@ -40,6 +41,7 @@ def test_a_profile_states_every_limit_and_lies_below_the_ceilings(name):
     assert table.values == profile.limits
 
 
+@pytest.mark.requirement("REQ-034")
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_holds_at_its_corner(name):
     """The strongest and longest pulse, at the fastest rhythm, is within charge, energy and mean current."""
@@ -62,6 +64,7 @@ def test_a_pulse_at_the_compliance_is_within_the_energy_into_any_load(name):
     assert most_uj <= limit["load_energy_uj"]
 
 
+@pytest.mark.requirement("REQ-035")
 def test_the_cardiac_profile_is_the_tight_one():
     cardiac = PROFILES["cardiac"]
     assert cardiac.limits["width_us"] <= 200
@@ -70,6 +73,7 @@ def test_the_cardiac_profile_is_the_tight_one():
     assert cardiac.acknowledge
 
 
+@pytest.mark.requirement("REQ-034")
 def test_extended_is_off_until_the_site_enables_it():
     with pytest.raises(LimitError, match="extended is not enabled in this site's configuration; use one of: motor, "):
         build("extended", site_limits({}), DEVICE, {})
@@ -96,6 +100,7 @@ def test_the_layers_are_named_in_the_table():
     assert table.as_map()["digest"] == table.digest
 
 
+@pytest.mark.requirement("REQ-030")
 @given(
     profile=st.sampled_from(ENABLED),
     device=st.fixed_dictionaries({name: tighter_than(name, RANGES[name].ceiling) for name in DEVICE}),
@@ -129,6 +134,7 @@ def test_each_layer_only_tightens(profile, device, everywhere, own, session):
     assert table.limits.check() == ()
 
 
+@pytest.mark.requirement("REQ-031")
 @given(name=NAMES)
 def test_a_session_that_asks_for_more_is_refused_with_limit_layer_asked_and_allowed(name):
     allowed = build("motor", site_limits({}), DEVICE, {}).values[name]
@@ -165,6 +171,7 @@ def test_a_device_that_could_do_more_is_held_by_the_ceiling_and_one_that_can_do_
     assert [one.layer for one in refused.value.refusals] == ["device"]
 
 
+@pytest.mark.requirement("REQ-009")
 def test_a_table_that_contradicts_itself_is_refused():
     """Two pulses of a pair may not touch; no profile allows that, so a profile has to be broken to see it."""
     site = site_limits({})
@@ -188,6 +195,7 @@ def test_the_digest_is_of_the_table_and_nothing_else():
 # --- the site's configuration
 
 
+@pytest.mark.requirement("REQ-033")
 def test_a_profile_above_the_sites_own_limits_is_tightened_and_that_is_shown():
     site = site_limits({"current_ua": 60_000})
     assert {one.profile for one in site.tightened} == {"motor", "rns"}
@@ -196,6 +204,7 @@ def test_a_profile_above_the_sites_own_limits_is_tightened_and_that_is_shown():
     assert build("sensory", site, DEVICE, {}).values["current_ua"] == 40_000
 
 
+@pytest.mark.requirement("REQ-032")
 @pytest.mark.parametrize("name", gate.LIMIT_NAMES)
 def test_a_configuration_looser_than_a_ceiling_or_a_profile_is_refused(name):
     ceiling = RANGES[name].ceiling
@@ -210,6 +219,7 @@ def test_a_configuration_looser_than_a_ceiling_or_a_profile_is_refused(name):
     assert (refused.value.table, refused.value.key) == ("limits.motor", name)
 
 
+@pytest.mark.requirement("REQ-032")
 @pytest.mark.parametrize(
     ("section", "text"),
     [

@@ -157,6 +157,7 @@ def test_a_device_that_begins_anew_by_itself_is_noticed():
     assert rig.loop.stats()[0]["restarts"] == 1
 
 
+@pytest.mark.requirement("REQ-094")
 def test_a_frame_that_overlaps_brings_only_what_is_new():
     marks = [(30, protocol.MarkCode.TRIGGER, 0, 1), (50, protocol.MarkCode.TRIGGER, 0, 1)]
     found = Rig().feed(frame(0, 0, N, 3, flags=START), frame(1, 24, N, 3, marks=marks), end_frame(2, 72, 3)).published()
@@ -239,6 +240,7 @@ def seen_damaged(sight, cause):
     return Seen(True, False, cause, sight.frame_seq, sight.first, sight.count, sight.start, sight.overflow)
 
 
+@pytest.mark.requirement("REQ-090", "REQ-091")
 @settings(deadline=None, max_examples=300)
 @given(plan=plans(), channels=st.integers(1, 5), block_samples=st.sampled_from([1, 48, 96, 100]))
 @example(
@@ -269,6 +271,7 @@ def test_any_mix_of_faults_gives_the_gaps_that_the_rules_say(plan, channels, blo
     assert sum(b.gap_before for b in found.blocks) <= sum(count for _, count, _ in found.gaps)
 
 
+@pytest.mark.requirement("REQ-094")
 @settings(deadline=None)
 @given(noise=st.lists(st.binary(max_size=300), max_size=20), at=st.integers(0, 10))
 def test_no_bytes_whatever_make_a_wrong_sample(noise, at):
@@ -281,6 +284,7 @@ def test_no_bytes_whatever_make_a_wrong_sample(noise, at):
 # --- flags, marks, filters
 
 
+@pytest.mark.requirement("REQ-095")
 def test_saturation_is_flagged_in_its_channel_and_block_only():
     samples = ramp(48, N, 3)
     samples[7, 1] = -(2**23)
@@ -397,6 +401,7 @@ def test_filtered_samples_are_the_reference_filter_primed_anew_after_a_gap():
         assert all((rows[i] == expected[block.seq + i]).all() for i in range(block.count))
 
 
+@pytest.mark.requirement("REQ-095")
 def test_settling_is_flagged_after_the_start_and_after_a_gap():
     made = stream(200)
     rig = Rig(spec="sfemg").feed(*made[:100], *made[101:])

@@ -121,6 +121,7 @@ FAULT = st.one_of(
 )
 
 
+@pytest.mark.requirement("REQ-090", "REQ-091", "REQ-094")
 @settings(deadline=None, max_examples=100)
 @given(faults=st.lists(FAULT, max_size=8), fifo_bytes=st.sampled_from([None, 30_000]))
 def test_no_mix_of_faults_loses_alters_or_doubles_a_sample_in_silence(faults, fifo_bytes):

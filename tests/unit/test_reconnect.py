@@ -11,11 +11,13 @@ import plug_driver
 import pytest
 import zmq
 
-from emgd import config, supervisor
+from emgd import config, filter_design, supervisor
 from emgd.service import Service
 from emgd_drivers import registry
+from remembered_designs import new_folder, remembering
 
 PATIENCE_S = 20.0
+DESIGNS = new_folder()
 
 
 class Served:
@@ -49,6 +51,7 @@ class Served:
 
 @contextmanager
 def serving(monkeypatch, tmp_path, **stream):
+    monkeypatch.setattr(filter_design, "design_elsewhere", remembering(DESIGNS))
     monkeypatch.setitem(registry.DRIVERS, "plug", "plug_driver")
     plug = plug_driver.Plug(tmp_path / "socket")
     with tempfile.TemporaryDirectory(prefix="emgd-") as directory, zmq.Context() as context:

@@ -16,6 +16,7 @@ def table():
     return build("motor", site_limits({"site_pulses": 20}), DEVICE, {"step_ua": 4_000})
 
 
+@pytest.mark.requirement("REQ-036")
 @pytest.mark.parametrize("name", REASON_NAMES)
 def test_every_reason_has_words_with_and_without_figures(name, table):
     for figures, limits in ((None, None), ({}, table), ({name: 7}, table)):
@@ -41,6 +42,7 @@ def test_nothing_stands_against_a_yes_and_a_reason_without_a_name_is_not_dropped
     assert (only.name, only.layer) == ("unknown", None)
 
 
+@pytest.mark.requirement("REQ-031", "REQ-036")
 @pytest.mark.parametrize(
     ("name", "figures", "text"),
     [
@@ -83,6 +85,7 @@ def test_a_limit_of_the_device_is_named_so():
     assert only.text == "the current of 30 mA is above the 20 mA that this stimulator allows; lower the current"
 
 
+@pytest.mark.requirement("REQ-002", "REQ-004", "REQ-008")
 def test_the_gates_own_verdict_and_figures_are_explained(table):
     """A shot that is too strong in several ways: each is named, with the gate's own figures."""
     one = gate.Gate(0)

@@ -4,14 +4,12 @@ Written after the makers' data format and command pages and after firmware 3.1 (
 module, the SD card, Wi-Fi, time stamps, markers and the other board modes are not modelled; their letters are ignored.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Unpack
 
 from emgd_drivers.fields import Field
 from emgd_drivers.sim.ads1299 import CHANNELS, POWER_DOWN, RATES_HZ, Ads1299, Register
-from emgd_drivers.sim.faults import MAX_DRIFT_PPM
-from emgd_drivers.sim.serial_amplifier import SerialAmplifier
-from emgd_drivers.sim.serial_faults import ALLOWED_FORMS
+from emgd_drivers.sim.serial_amplifier import COMMON_FIELDS, Conditions, SerialAmplifierModel, conditions_of
 from emgd_drivers.sim.signal import Signal, SyntheticEmg
 
 RATE_HZ: Final = 250
@@ -56,14 +54,11 @@ LENGTHS: Final = {ord("x"): 9, ord("z"): 5, ord("~"): 2}
 FIELDS: Final = (
     Field("serial", str, "serial number", "CYTON-000001", 1, 32),
     Field("rate_hz", float, "samples per second; this device has one rate", float(RATE_HZ), RATE_HZ, RATE_HZ),
-    Field("seed", int, "draws the signal, jitter and noise bytes", 1, 0),
-    Field("drift_ppm", float, "error of the crystal; positive = too slow", 0.0, -MAX_DRIFT_PPM, MAX_DRIFT_PPM),
-    Field("jitter_ms", float, "frames are late by 0 to this", 0.0, 0, 1000),
-    Field("faults", list, f"may be given again; one of {ALLOWED_FORMS}", (), 0, 1000),
+    *COMMON_FIELDS,
 )
 
 
-class CytonModel(SerialAmplifier):
+class CytonModel(SerialAmplifierModel):
     """The board, powered up at `now_ns` and silent, as when a host opens the dongle's port later.
 
     `signal` has 8 channels at 250 Hz. `chip.electrode_ohm` is what the test current of `z` meets on each side.
@@ -74,25 +69,12 @@ class CytonModel(SerialAmplifier):
         signal: Signal,
         *,
         serial: str = "CYTON-000001",
-        faults: Sequence[str] = (),
-        drift_ppm: float = 0.0,
-        jitter_ns: int = 0,
-        seed: int = 1,
         buffer_bytes: int = BUFFER_BYTES,
-        now_ns: int = 0,
+        **conditions: Unpack[Conditions],
     ) -> None:
         if signal.rate_hz != RATE_HZ:
             raise ValueError(f"the signal has {signal.rate_hz:g} samples/s; the Cyton has {RATE_HZ}")
-        super().__init__(
-            Ads1299(signal),
-            faults=faults,
-            drift_ppm=drift_ppm,
-            jitter_ns=jitter_ns,
-            seed=seed,
-            buffer_bytes=buffer_bytes,
-            now_ns=now_ns,
-        )
-        self.serial: Final = serial
+        super().__init__(Ads1299(signal), serial, buffer_bytes, **conditions)
         self._command = bytearray()
         self._wanted_rate_hz = RATE_HZ
         self._set_defaults()
@@ -214,12 +196,4 @@ def _register_name(address: int) -> str:
 def make_model(options: Mapping[str, Any], now_ns: int) -> CytonModel:
     """The model that the options of FIELDS describe; ValueError in one line."""
     signal = SyntheticEmg(CHANNELS, RATE_HZ, seed=options["seed"], rate_bounds_hz=(RATE_HZ, RATE_HZ))
-    return CytonModel(
-        signal,
-        serial=options["serial"],
-        faults=tuple(options["faults"]),
-        drift_ppm=options["drift_ppm"],
-        jitter_ns=round(options["jitter_ms"] * 1e6),
-        seed=options["seed"],
-        now_ns=now_ns,
-    )
+    return CytonModel(signal, serial=options["serial"], **conditions_of(options, now_ns))

@@ -8,13 +8,11 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from emgd_drivers.fields import Field
 from emgd_drivers.sim.ads1299 import CHANNELS, MUX_BITS, MUX_SHORTED, RATES_HZ, Ads1299, Register
-from emgd_drivers.sim.faults import MAX_DRIFT_PPM
-from emgd_drivers.sim.serial_amplifier import TICK_HZ, SerialAmplifier
-from emgd_drivers.sim.serial_faults import ALLOWED_FORMS
+from emgd_drivers.sim.serial_amplifier import COMMON_FIELDS, TICK_HZ, Conditions, SerialAmplifierModel, conditions_of
 from emgd_drivers.sim.signal import Signal, SyntheticEmg
 
 DRIVER_VERSION: Final = "v0.3.0"
@@ -51,10 +49,7 @@ REFERENCE_ON: Final = 0xE0
 FIELDS: Final = (
     Field("serial", str, "serial number", "HACKEEG-000001", 1, 32),
     Field("rate_hz", int, "samples per second until the host sets a rate", 250, choices=RATES_HZ),
-    Field("seed", int, "draws the signal, jitter and noise bytes", 1, 0),
-    Field("drift_ppm", float, "error of the crystal; positive = too slow", 0.0, -MAX_DRIFT_PPM, MAX_DRIFT_PPM),
-    Field("jitter_ms", float, "samples are late by 0 to this", 0.0, 0, 1000),
-    Field("faults", list, f"may be given again; one of {ALLOWED_FORMS}", (), 0, 1000),
+    *COMMON_FIELDS,
 )
 
 
@@ -66,7 +61,7 @@ class Mode(Enum):
     MESSAGEPACK = auto()
 
 
-class HackEegModel(SerialAmplifier):
+class HackEegModel(SerialAmplifierModel):
     """The board, powered up at `now_ns`. `signal` has 8 channels; a tunable one follows the rate that the host sets.
 
     A sample that finds no room is lost. With `lost_are_numbered` the sample number goes on nevertheless. The firmware
@@ -78,23 +73,10 @@ class HackEegModel(SerialAmplifier):
         signal: Signal,
         *,
         serial: str = "HACKEEG-000001",
-        faults: Sequence[str] = (),
-        drift_ppm: float = 0.0,
-        jitter_ns: int = 0,
-        seed: int = 1,
         buffer_bytes: int = BUFFER_BYTES,
-        now_ns: int = 0,
+        **conditions: Unpack[Conditions],
     ) -> None:
-        super().__init__(
-            Ads1299(signal),
-            faults=faults,
-            drift_ppm=drift_ppm,
-            jitter_ns=jitter_ns,
-            seed=seed,
-            buffer_bytes=buffer_bytes,
-            now_ns=now_ns,
-        )
-        self.serial: Final = serial
+        super().__init__(Ads1299(signal), serial, buffer_bytes, **conditions)
         self.lost_are_numbered = True
         self.mode = Mode.TEXT
         self.led_on = False
@@ -106,7 +88,7 @@ class HackEegModel(SerialAmplifier):
         self._commands = self._table()
         self._power_up_rate_hz = RATES_HZ[-1]
         self._set_up_chip()
-        self._answer("Ready\r\n", now_ns)
+        self._answer("Ready\r\n", self._busy_until_ns)
 
     def set_power_up_rate(self, rate_hz: int) -> None:
         """The rate until the host sets one, and after a reset; the chip itself has 250 Hz."""
@@ -346,11 +328,7 @@ def make_model(options: Mapping[str, Any], now_ns: int) -> HackEegModel:
     model = HackEegModel(
         SyntheticEmg(CHANNELS, rate_hz, seed=options["seed"], rate_bounds_hz=(min(RATES_HZ), max(RATES_HZ))),
         serial=options["serial"],
-        faults=tuple(options["faults"]),
-        drift_ppm=options["drift_ppm"],
-        jitter_ns=round(options["jitter_ms"] * 1e6),
-        seed=options["seed"],
-        now_ns=now_ns,
+        **conditions_of(options, now_ns),
     )
     model.set_power_up_rate(rate_hz)
     return model

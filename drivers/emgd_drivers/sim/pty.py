@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from emgd_drivers.fields import FieldError, check_fields
-from emgd_drivers.sim.serial_amplifier import SerialAmplifier
+from emgd_drivers.sim.serial_amplifier import SerialAmplifierModel
 from emgd_drivers.sim.serial_faults import ALLOWED_FORMS
 
 MODULES: Final = {"cyton": "emgd_drivers.sim.cyton", "hackeeg": "emgd_drivers.sim.hackeeg"}
@@ -36,14 +36,14 @@ START_TIMEOUT_S: Final = 60.0
 
 END_TIMEOUT_S: Final = 10.0
 
-Make = Callable[[int], SerialAmplifier]
+Make = Callable[[int], SerialAmplifierModel]
 """Builds a device that is powered up at a time (ns)."""
 
 
 class Port:
     """One pty with a device on its master side. The link, if wanted, points to the slave while the port is there."""
 
-    def __init__(self, model: SerialAmplifier, link: Path | None) -> None:
+    def __init__(self, model: SerialAmplifierModel, link: Path | None) -> None:
         self.model: Final = model
         # Our own slave end keeps the port raw, and quiet while no host has it open.
         self.master, self._slave = os.openpty()
@@ -246,8 +246,8 @@ def _make(given: argparse.Namespace) -> Make:
     options = check_fields(found.FIELDS, wanted | {"faults": given.fault})
     found.make_model(options, 0)  # Refuses what cannot be now, instead of at the next plug.
 
-    def make(now_ns: int) -> SerialAmplifier:
-        model: SerialAmplifier = found.make_model(options, now_ns)
+    def make(now_ns: int) -> SerialAmplifierModel:
+        model: SerialAmplifierModel = found.make_model(options, now_ns)
         return model
 
     return make

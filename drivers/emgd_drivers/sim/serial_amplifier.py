@@ -1,11 +1,13 @@
 """What both simulated serial amplifiers have in common: a board clock, conversions in time, and the way to the host."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypedDict
 
+from emgd_drivers.fields import Field
 from emgd_drivers.sim.ads1299 import Ads1299
+from emgd_drivers.sim.faults import MAX_DRIFT_PPM
 from emgd_drivers.sim.oscillator import Oscillator
-from emgd_drivers.sim.serial_faults import parse_serial_faults
+from emgd_drivers.sim.serial_faults import ALLOWED_FORMS, parse_serial_faults
 from emgd_drivers.sim.serial_model import SendBytes
 from emgd_drivers.sim.serial_output import SerialOutput
 
@@ -19,7 +21,37 @@ CHUNK: Final = 256
 """Conversions worked out at once."""
 
 
-class SerialAmplifier:
+COMMON_FIELDS: Final = (
+    Field("seed", int, "draws the signal, jitter and noise bytes", 1, 0),
+    Field("drift_ppm", float, "error of the crystal; positive = too slow", 0.0, -MAX_DRIFT_PPM, MAX_DRIFT_PPM),
+    Field("jitter_ms", float, "frames are late by 0 to this", 0.0, 0, 1000),
+    Field("faults", list, f"may be given again; one of {ALLOWED_FORMS}", (), 0, 1000),
+)
+"""Options that every board has, beside its serial number and rate."""
+
+
+class Conditions(TypedDict, total=False):
+    """In what conditions any board works; the defaults stand at SerialAmplifierModel."""
+
+    faults: Sequence[str]
+    drift_ppm: float
+    jitter_ns: int
+    seed: int
+    now_ns: int
+
+
+def conditions_of(options: Mapping[str, Any], now_ns: int) -> Conditions:
+    """From the values of COMMON_FIELDS, for a board that is powered up at `now_ns`."""
+    return Conditions(
+        faults=tuple(options["faults"]),
+        drift_ppm=options["drift_ppm"],
+        jitter_ns=round(options["jitter_ms"] * 1e6),
+        seed=options["seed"],
+        now_ns=now_ns,
+    )
+
+
+class SerialAmplifierModel:
     """A SerialModel that streams conversions of its chip. A subclass says what commands do and how a frame looks.
 
     `drift_ppm` is that of the board clock, which also times the conversions; frames are late by 0 to `jitter_ns`.
@@ -29,15 +61,17 @@ class SerialAmplifier:
     def __init__(
         self,
         chip: Ads1299,
-        *,
-        faults: Sequence[str],
-        drift_ppm: float,
-        jitter_ns: int,
-        seed: int,
+        serial: str,
         buffer_bytes: int,
-        now_ns: int,
+        *,
+        faults: Sequence[str] = (),
+        drift_ppm: float = 0.0,
+        jitter_ns: int = 0,
+        seed: int = 1,
+        now_ns: int = 0,
     ) -> None:
         self.chip: Final = chip
+        self.serial: Final = serial
         self._output = SerialOutput(buffer_bytes, parse_serial_faults(faults), jitter_ns=jitter_ns, seed=seed)
         self._clock = Oscillator(TICK_HZ, origin_ns=now_ns, drift_ppm=drift_ppm)
         self._busy_until_ns = now_ns
