@@ -59,9 +59,10 @@ class PromptPort:
         self.name = name
         try:
             self._port: Any = serial.Serial(path, baud, timeout=0, write_timeout=0, exclusive=True, **options)
+            self._fd: Final = int(self._port.fileno())
+            self._hang_up_on_close()
         except GONE as error:
             raise cannot_open(error, path, name) from None
-        self._fd: Final = int(self._port.fileno())
 
     def now_ns(self) -> int:
         """Host time."""
@@ -116,6 +117,12 @@ class PromptPort:
         """Let go of the port; the kernel lowers DTR."""
         with contextlib.suppress(*GONE):
             self._port.close()
+
+    def _hang_up_on_close(self) -> None:
+        """Let the kernel lower DTR whichever way this process ends: another program may have forbidden it."""
+        settings = termios.tcgetattr(self._fd)
+        settings[2] |= termios.HUPCL
+        termios.tcsetattr(self._fd, termios.TCSANOW, settings)
 
     def _set_dtr(self, state: bool) -> None:
         # A pty has no modem lines (ENOTTY); its other end sees the port open and closed.

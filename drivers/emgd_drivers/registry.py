@@ -35,6 +35,7 @@ STIMULATOR_ENTRY_POINTS: Final = "emgd.stimulators"
 STIMULATORS: Final[dict[str, str]] = {
     "ncs1": "emgd_drivers.ncs1.driver",
     "sim-ncs1": "emgd_drivers.sim.stimulator_driver",
+    "rehamove3": "emgd_drivers.rehamove.driver",
 }
 """Name in the configuration -> module, of the stimulator drivers that come with emgd."""
 

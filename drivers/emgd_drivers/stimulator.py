@@ -30,6 +30,8 @@ class StimulatorInfo:
     `has_watchdog`: it disables its output by itself when it is not fed. `has_stop`: it has an emergency stop that works
     whatever else it does. `has_trigger`: it can tell an amplifier of each pulse. `measures_load`: it can measure the
     resistance between its electrodes; otherwise somebody else has to say it. `reads_back`: it tells what it delivered.
+    `most_ahead_us` is how far ahead a pulse may be asked for; where it is 0 the device knows no time, and a pulse has
+    to be asked for when it is due.
     `notes` are sentences that a user of the stimulator should know, such as what it lacks.
     """
 
@@ -47,6 +49,7 @@ class StimulatorInfo:
     has_trigger: bool = False
     measures_load: bool = False
     reads_back: bool = False
+    most_ahead_us: int = 0
     notes: tuple[str, ...] = ()
 
 

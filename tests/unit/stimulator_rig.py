@@ -16,13 +16,17 @@ LIMITS = DeviceLimits(50_000, 500, 400)
 
 
 class VirtualWire:
-    """A Wire to a model; bytes take no time, and waiting moves the clock from event to event."""
+    """A Wire to a model; bytes take no time, and waiting moves the clock from event to event.
+
+    `lie` makes other messages of those that an ncs1 sends.
+    """
 
     def __init__(self, model, now_ns=S):
         self.model = model
         self.time_ns = now_ns
         self.sent = []
         self.delay_ns = 0
+        self.lie = None
         self._heard = bytearray()
         self._signal = -1
         self._open = True
@@ -30,7 +34,11 @@ class VirtualWire:
         model.host(True, now_ns)
 
     def _take(self, data):
-        self._heard += data
+        if self.lie is not None:
+            told = (self.lie(message) for message in protocol.Decoder().feed(data))
+            self._heard += b"".join(protocol.encode(message) for message in told)
+        else:
+            self._heard += data
         if self._signal >= 0:
             os.eventfd_write(self._signal, 1)
         return len(data)
@@ -103,7 +111,7 @@ class VirtualWire:
 
 
 class Bench:
-    """A driver on a model; what goes through the electrodes and over the trigger line is in `given` and `rises`."""
+    """An ncs1 driver on its model; `given` is what goes through the electrodes, `rises` the trigger line."""
 
     def __init__(self, *faults, boot=1, **options):
         self.model = Ncs1Model(faults=faults, boot=boot, now_ns=S, **options)

@@ -1,11 +1,12 @@
 """The ncs1 driver on the model, on virtual time: what it asks and believes, and what each fault looks like."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stimulator_rig import MS, Bench, S, VirtualWire
+from stimulator_rig import LIMITS, MS, Bench, S, VirtualWire
 
 from emgd_drivers.api import DeviceError, DeviceLostError, DeviceRefusedError
 from emgd_drivers.ncs1 import protocol
@@ -321,6 +322,89 @@ def test_a_report_lost_on_the_way_is_noticed_with_the_next():
     news = bench.news()
     assert [type(one) for one in news] == [Trouble, Delivered]
     assert news[0].cause == "lost_report"
+
+
+def lying(kind, change):
+    """A device that says something else in its answers of one kind."""
+
+    def lie(message):
+        if message.kind != kind | protocol.ANSWER:
+            return message
+        return message._replace(**change(message))
+
+    return lie
+
+
+def other_payload(layout, **fields):
+    """The same payload, but for these fields."""
+
+    def change(message):
+        payload = layout.unpack(message.payload[1:])
+        return {"payload": message.payload[:1] + replace(payload, **fields).pack()}
+
+    return change
+
+
+LIES = [
+    (Kind.FEED, other_payload(protocol.Fed, timeout_ms=2000), "feed", (1000,), "took a time-out of 2000 ms"),
+    (Kind.FEED, other_payload(protocol.Fed, state=State.OFF), "feed", (1000,), "was armed and says that it is off"),
+    (Kind.FEED, other_payload(protocol.Fed, boot=9), "feed", (1000,), "has restarted"),
+    (Kind.FEED, lambda message: {"seq": message.seq - 1}, "feed", (1000,), "no answer to FEED"),
+    (Kind.FEED, lambda message: {"payload": b""}, "feed", (1000,), "without meaning"),
+    (Kind.FEED, lambda message: {"payload": b"c"}, "feed", (1000,), "without meaning"),
+    (Kind.FEED, lambda message: {"payload": message.payload[:-1]}, "feed", (1000,), "says what cannot be"),
+    (Kind.DISARM, other_payload(protocol.Status, state=State.ARMED), "disarm", (), "not off after a disarm"),
+    (Kind.DISARM, other_payload(protocol.Status, queued=1), "disarm", (), "not off after a disarm"),
+    (Kind.DISARM, other_payload(protocol.Status, boot=9), "disarm", (), "has restarted"),
+    (Kind.RESET, other_payload(protocol.Status, queued=1), "reset", (), "not off after a reset"),
+    (Kind.GET_LIMITS, other_payload(protocol.Limits, width_us=1), "reset", (), "has limits after a reset"),
+    (Kind.LATCH_CLOCK, lambda message: {"payload": message.payload[:-1]}, "reset", (), "LATCH_CLOCK of 7 bytes"),
+    (Kind.LATCH_CLOCK, lambda message: {"payload": b"\0" + bytes(8)}, "arm", (), "off by"),
+    (Kind.PULSE, other_payload(protocol.Pulse, seq=2), "pulse", (1, 0, 5000, 200), "echoed another pulse"),
+    (Kind.PULSE, other_payload(protocol.Pulse, width_us=1), "pulse", (1, 0, 5000, 200), "echoed another pulse"),
+    (Kind.PULSE, other_payload(protocol.Pulse, tick=0), "pulse", (1, 0, 5000, 200), "echoed another pulse"),
+    (Kind.PULSE, other_payload(protocol.Pulse, tick=2**60), "pulse", (1, 0, 5000, 200), "echoed another pulse"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "call", "arguments", "words"), LIES)
+def test_an_answer_that_is_not_what_was_asked_is_an_error(kind, change, call, arguments, words):
+    bench = Bench().ready()
+    bench.pass_time(10 * MS)
+    bench.wire.lie = lying(kind, change)
+    assert words in error_of(bench, getattr(bench.driver, call), *arguments)
+
+
+@pytest.mark.parametrize("kind", [Kind.SET_LIMITS, Kind.GET_LIMITS])
+@pytest.mark.parametrize("register", ["current_ua", "width_us", "compliance_v", "interval_us", "mean_ua"])
+def test_limits_that_are_not_those_set_are_an_error(kind, register):
+    bench = Bench()
+    bench.driver.reset()
+    bench.wire.lie = lying(kind, other_payload(protocol.Limits, **{register: 7}))
+    assert "other limits than set" in error_of(bench, bench.driver.set_limits, LIMITS)
+
+
+@pytest.mark.parametrize("flags", range(7))
+def test_armed_by_halves_is_an_error(flags):
+    bench = Bench()
+    bench.driver.reset()
+    bench.driver.set_limits(LIMITS)
+    bench.driver.feed(1000)
+    bench.wire.lie = lying(Kind.ARM, other_payload(protocol.Status, flags=flags))
+    assert "armed by halves" in error_of(bench, bench.driver.arm)
+
+
+def test_a_stop_button_on_the_device_is_news():
+    bench = Bench().ready()
+    bench.model.receive(protocol.STOP, bench.wire.time_ns)
+    (trouble,) = bench.news()
+    assert trouble.cause == "stop"
+
+
+def test_close_says_stop_before_it_lets_go():
+    bench = Bench().ready()
+    bench.driver.close()
+    assert bench.wire.sent[-1] == protocol.STOP
 
 
 def test_every_kind_of_fault_is_tried_here():

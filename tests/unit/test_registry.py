@@ -23,6 +23,30 @@ def test_every_driver_of_ours_has_what_a_driver_needs(name):
     assert isinstance(registry.hotplug_subsystems(name), tuple)
 
 
+@pytest.mark.parametrize("name", registry.STIMULATORS)
+def test_every_stimulator_driver_of_ours_has_what_one_needs(name):
+    assert registry.stimulator_fields(name)
+    assert isinstance(registry.stimulator_hotplug(name), tuple)
+    assert callable(registry._stimulator_module(name).open_stimulator)
+
+
+def test_a_stimulator_of_another_package_joins_by_entry_point(monkeypatch):
+    made = [
+        EntryPoint("mine", "emgd_drivers.ncs1.driver", registry.STIMULATOR_ENTRY_POINTS),
+        EntryPoint("ncs1", "emgd_drivers.skeleton", registry.STIMULATOR_ENTRY_POINTS),
+    ]
+
+    def entry_points(*, group, name=None):
+        return [point for point in made if point.group == group and name in (None, point.name)]
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    assert registry.stimulator_names() == (*registry.STIMULATORS, "mine")
+    assert registry.stimulator_fields("mine") is registry.stimulator_fields("ncs1")
+    assert registry.driver_names() == tuple(registry.DRIVERS)
+    with pytest.raises(KeyError):
+        registry.stimulator_fields("sim")
+
+
 def test_a_driver_of_another_package_joins_by_entry_point(monkeypatch):
     with_entry_points(monkeypatch, mine="emgd_drivers.skeleton")
     assert registry.driver_names() == (*registry.DRIVERS, "mine")

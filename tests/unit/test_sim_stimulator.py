@@ -249,6 +249,12 @@ def test_stop_works_behind_any_bytes_and_when_twelve_of_its_own_are_lost(noise, 
     assert device.status().state == State.LATCHED
 
 
+def test_stop_right_behind_a_reset_counts():
+    device = Device().arm()
+    device.say(protocol.encode(protocol.Message(Kind.RESET, 1)) + protocol.STOP)
+    assert (device.status().state, device.status().cause) == (State.LATCHED, Cause.STOP)
+
+
 def test_stop_comes_before_what_fell_due_while_the_device_was_not_looked_at():
     device = Device().arm()
     device.pulse(1, tick=device.tick() + 100_000)

@@ -58,6 +58,12 @@ def test_a_pulse_is_marked_at_the_first_sample_from_then_on(rate_hz, hold_ns):
         assert model.true_host_ns(seq - 1) - 21 < at_ns <= model.true_host_ns(seq) + 21
 
 
+def test_a_pulse_at_the_very_instant_of_a_sample_is_marked_there():
+    model = amplifier()
+    model.trigger(model.true_host_ns(100), 1)
+    assert marks(model, S + 10 * MS)[0] == [(100, 1)]
+
+
 def test_news_that_is_late_by_less_than_the_hold_finds_its_sample():
     late = amplifier(trigger_hold_ns=2 * MS)
     prompt = amplifier()

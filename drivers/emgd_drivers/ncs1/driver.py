@@ -109,6 +109,7 @@ class Ncs1Stimulator(Stimulator):
             has_trigger=Ability.TRIGGER in abilities,
             measures_load=Ability.MEASURES_LOAD in abilities,
             reads_back=Ability.READS_BACK in abilities,
+            most_ahead_us=protocol.MAX_AHEAD_US,
         )
 
     def fileno(self) -> int:

@@ -26,7 +26,7 @@ from emgd_drivers.sim.stimulator_faults import ALLOWED_FORMS
 from emgd_drivers.sim.stimulator_model import Given, StimulatorModel
 from emgd_drivers.sim.trigger_line import TriggerOutput
 
-MODULES: Final = {"ncs1": "emgd_drivers.sim.stimulator"}
+MODULES: Final = {"ncs1": "emgd_drivers.sim.stimulator", "rehamove3": "emgd_drivers.sim.rehamove"}
 """Device as written on the command line -> its module, with FIELDS and `make_model(options, now_ns)`."""
 
 READ_BYTES: Final = 4096
@@ -187,7 +187,7 @@ class StimulatorServer:
             data = os.read(sys.stdin.fileno(), READ_BYTES)
             self._ending = not data
             for line in data.decode("utf-8", "replace").splitlines():
-                print(self._obey(line), flush=True)
+                _tell(self._obey(line))
         if self._control in readable and self._control is not None:
             data, sender = self._control.recvfrom(READ_BYTES)
             said = "\n".join(self._obey(line) for line in data.decode("utf-8", "replace").splitlines())
@@ -231,7 +231,7 @@ class StimulatorServer:
                 model.on_trigger = self._trigger.rise
             self._port = StimulatorPort(model, self._link)
         if not quiet:
-            print("ready", self._port.path, flush=True)
+            _tell(f"ready {self._port.path}")
 
     def _unplug(self, *, quiet: bool = False) -> None:
         if self._port is not None:
@@ -239,7 +239,7 @@ class StimulatorServer:
             self._port.close()
             self._port = None
             if not quiet and not self._ending:
-                print("unplugged", flush=True)
+                _tell("unplugged")
 
     def _close(self) -> None:
         self._unplug(quiet=True)
@@ -282,6 +282,12 @@ def _make(device: str, wanted: Mapping[str, Any], faults: Sequence[str]) -> Make
         return model
 
     return make
+
+
+def _tell(line: str) -> None:
+    """To whoever started this process, if it still lives: its death must not end the device before its time."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)
 
 
 def _note(_number: int, _frame: object) -> None:
