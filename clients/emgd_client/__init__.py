@@ -5,11 +5,19 @@ Pure Python on pyzmq, msgpack and numpy. Begin with docs/quickstart.md.
 
 from emgd_client.assembler import Tally
 from emgd_client.client import Client, connect
-from emgd_client.errors import ClientError, NoAnswerError, RefusedError, ServiceNotRunningError
+from emgd_client.emergency import emergency_stop
+from emgd_client.errors import (
+    ClientError,
+    NoAnswerError,
+    NotStoppedError,
+    RefusedError,
+    ServiceNotRunningError,
+)
 from emgd_client.messages import (
     Block,
     Channel,
     Clock,
+    Delivered,
     Description,
     Electrode,
     ElectrodePair,
@@ -17,9 +25,13 @@ from emgd_client.messages import (
     Impedance,
     Mark,
     Message,
+    Pulse,
+    Site,
     State,
+    StimulatorState,
 )
 from emgd_client.session import FilterSettings, Pong
+from emgd_client.stimulator import Shot
 from emgd_wire.codec import WireError
 from emgd_wire.kinds import ErrorCode, Flag, Kind
 
@@ -29,6 +41,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Clock",
+    "Delivered",
     "Description",
     "Electrode",
     "ElectrodePair",
@@ -41,11 +54,17 @@ __all__ = [
     "Mark",
     "Message",
     "NoAnswerError",
+    "NotStoppedError",
     "Pong",
+    "Pulse",
     "RefusedError",
     "ServiceNotRunningError",
+    "Shot",
+    "Site",
     "State",
+    "StimulatorState",
     "Tally",
     "WireError",
     "connect",
+    "emergency_stop",
 ]

@@ -23,6 +23,7 @@ from emgd_client.errors import ClientError
 from emgd_client.messages import Block, Description, Impedance, Message
 from emgd_client.session import TIMEOUT_S, FilterSettings, Pong, Session, topics_of
 from emgd_client.sockets import Doors, poll_ms
+from emgd_client.stimulator import AsyncStimulator
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class AsyncClient:
         self._doors: Doors[zmq.asyncio.Socket] = Doors(zmq.asyncio.Context(), runtime_dir)
         self._session = Session(name, os.getpid(), self._doors.directory, timeout_s)
         self._control_lock = asyncio.Lock()
+        self.stimulator = AsyncStimulator(self._session, self._run)
         self._greeted = False
         self._closed = False
 

@@ -22,6 +22,7 @@ from emgd_client.errors import ClientError
 from emgd_client.messages import Block, Description, Impedance, Message
 from emgd_client.session import TIMEOUT_S, FilterSettings, Pong, Session, topics_of
 from emgd_client.sockets import Doors, poll_ms
+from emgd_client.stimulator import Stimulator
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class Client:
     def __init__(self, name: str, runtime_dir: Path | str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self._doors: Doors[zmq.Socket[bytes]] = Doors(zmq.Context(), runtime_dir)
         self._session = Session(name, os.getpid(), self._doors.directory, timeout_s)
+        self.stimulator = Stimulator(self._session, self._run)
         self._greeted = False
         self._closed = False
 

@@ -14,6 +14,7 @@ from emgd_client.messages import (
     Block,
     Channel,
     Clock,
+    Delivered,
     Description,
     Electrode,
     ElectrodePair,
@@ -23,8 +24,11 @@ from emgd_client.messages import (
     Mark,
     Message,
     Origin,
+    Pulse,
     Samples,
+    Site,
     State,
+    StimulatorState,
 )
 from emgd_wire.codec import WireError, unpack_map
 from emgd_wire.kinds import DATA_KINDS, DTYPE_EVENT, ErrorCode, Kind
@@ -128,6 +132,47 @@ _CLOCK: Final[Mapping[str, Check]] = {
     "rejected": _unsigned,
 }
 _STATE: Final[Mapping[str, Check]] = {"device": _string, "state": _string, "text": _string}
+_SITE: Final[Mapping[str, Check]] = {
+    "id": _string,
+    "side": _string,
+    "limb": _string,
+    "nerve": _string,
+    "electrodes": _string,
+}
+_STIMULATOR_STATE: Final[Mapping[str, Check]] = {
+    **_STATE,
+    "reasons": _strings,
+    "holder": _or_none(_string),
+    "profile": _or_none(_string),
+    "site": _or_none(_map),
+    "operator": _or_none(_string),
+    "limits": _or_none(_string),
+}
+_DELIVERED: Final[Mapping[str, Check]] = {
+    "at_ns": _unsigned,
+    "sigma_ns": _unsigned,
+    "current_ua": _unsigned,
+    "width_us": _unsigned,
+    "load_ohm": _unsigned,
+    "dc_ua": _integer,
+    "limited": _boolean,
+}
+_PULSE: Final[Mapping[str, Check]] = {
+    "pulse": _unsigned,
+    "shot": _unsigned,
+    "number": _unsigned,
+    "of": _unsigned,
+    "site": _or_none(_map),
+    "profile": _or_none(_string),
+    "operator": _or_none(_string),
+    "at_ns": _unsigned,
+    "current_ua": _unsigned,
+    "width_us": _unsigned,
+    "delivered": _or_none(_map),
+    "reasons": _strings,
+    "mark_seq": _or_none(_unsigned),
+    "mark_ns": _or_none(_unsigned),
+}
 _IMPEDANCE: Final[Mapping[str, Check]] = {
     "check": _unsigned,
     "state": _string,
@@ -274,13 +319,31 @@ def _decode_event(header: dict[str, Any], payload: bytes) -> Message | None:
         case Kind.CLOCK:
             event = Clock(stream, session, host_time_ns=host_time_ns, **_fields(body, _CLOCK))
         case Kind.STATE:
-            event = State(stream, session, seq, **_fields(body, _STATE))
+            event = _decode_state(stream, session, seq, body)
         case Kind.IMPEDANCE:
             span = {"seq": seq, "count": header["count"], "host_time_ns": host_time_ns}
             event = Impedance(stream, session, **span, **_fields(body, _IMPEDANCE), results=_pairs(body))
+        case Kind.PULSE:
+            found = _with_site(_fields(body, _PULSE))
+            if (delivered := found.pop("delivered")) is not None:
+                delivered = Delivered(**_fields(delivered, _DELIVERED))
+            event = Pulse(stream, session, **found, delivered=delivered)
         case _:
             event = replace(decode_description(body), session=session, oldest=seq)
     return event
+
+
+def _decode_state(stream: str, session: str, seq: int, body: Mapping[str, Any]) -> State:
+    """A device's state; a stimulator says more than an amplifier."""
+    if "reasons" not in body:
+        return State(stream, session, seq, **_fields(body, _STATE))
+    return StimulatorState(stream, session, seq, **_with_site(_fields(body, _STIMULATOR_STATE)))
+
+
+def _with_site(found: dict[str, Any]) -> dict[str, Any]:
+    """The same, its site a Site."""
+    site = found["site"]
+    return {**found, "site": None if site is None else Site(**_fields(site, _SITE))}
 
 
 def _pairs(body: Mapping[str, Any]) -> tuple[ElectrodePair, ...]:

@@ -3,6 +3,7 @@
 ClientError
 ├── ServiceNotRunningError   start the service, or look into another runtime directory
 ├── NoAnswerError            the service is there and says nothing in time: look at its log
+│   └── NotStoppedError      nobody has confirmed an emergency stop: switch the stimulator off
 └── RefusedError             the service said no: mend the request (`code`, `field`, `allowed`)
 """
 
@@ -38,8 +39,20 @@ class NoAnswerError(ClientError):
         )
 
 
+class NotStoppedError(NoAnswerError):
+    """Nobody has confirmed an emergency stop."""
+
+    def __init__(self, socket_path: Path, reason: str) -> None:
+        ClientError.__init__(
+            self, f"no stop was confirmed at {socket_path} ({reason}): switch the stimulator off and pull its cable"
+        )
+
+
 class RefusedError(ClientError):
-    """The service refused a request; `code` and `field` are for programs, the text is for people."""
+    """The service refused a request; `code` and `field` are for programs, the text is for people.
+
+    `refusals`, where a stimulus was refused: a map for each thing that stands against it, as docs/protocol.md has them.
+    """
 
     def __init__(self, verb: str, error: WireError) -> None:
         where = f" ({error.field})" if error.field else ""
@@ -48,3 +61,4 @@ class RefusedError(ClientError):
         self.code = error.code
         self.field = error.field
         self.allowed = error.allowed
+        self.refusals = error.refusals

@@ -117,6 +117,75 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where the stimulating electrodes are; `id` is what shots name it by."""
+
+    id: str
+    side: str
+    limb: str
+    nerve: str
+    electrodes: str
+
+
+@dataclass(frozen=True, slots=True)
+class StimulatorState(State):
+    """What the stimulator is ready for; `reasons` are names of what ended the last state, for programs.
+
+    `seq` is the number of the amplifier's next sample.
+    """
+
+    reasons: tuple[str, ...]
+    holder: str | None
+    profile: str | None
+    site: Site | None
+    operator: str | None
+    limits: str | None
+
+    @property
+    def armed(self) -> bool:
+        """A pulse may be given."""
+        return self.state in ("armed", "firing", "cooldown")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the stimulator says that it gave. `load_ohm` 0: open. `limited`: it reached its voltage limit."""
+
+    at_ns: int
+    sigma_ns: int
+    current_ua: int
+    width_us: int
+    load_ohm: int
+    dc_ua: int
+    limited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """A pulse that was commanded, as it ended: `delivered` is None when nobody knows of it.
+
+    `mark_seq` is the sample at which the amplifier saw it begin, None without a trigger cable.
+    """
+
+    stream: str
+    session: str
+    pulse: int
+    shot: int
+    number: int
+    of: int
+    site: Site | None
+    profile: str | None
+    operator: str | None
+    at_ns: int
+    current_ua: int
+    width_us: int
+    delivered: Delivered | None
+    reasons: tuple[str, ...]
+    mark_seq: int | None
+    mark_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Electrode:
     """One electrode: |Z| in Ω at the test frequency with its standard uncertainty, None where the channel was
     saturated; `state` is good, dry, off, bridge or unknown.
@@ -229,7 +298,7 @@ class Description:
         return np.array([channel.uv_per_count for channel in self.channels])
 
 
-Message: TypeAlias = Block | Gap | Mark | Clock | State | Impedance | Description
+Message: TypeAlias = Block | Gap | Mark | Clock | State | Impedance | Pulse | Description
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,6 +28,10 @@ MOST_COMMANDS: Final = 16
 """Commands obeyed in one turn: a flood of them must not keep the lease from ending."""
 
 
+DISTRESS_S: Final = 0.01
+"""Pause after a mistake of ours: whatever it is, it shall not fill log and processor."""
+
+
 class StimulusThread:
     """Runs a Stimulation until `stop`. `ask` and `tell` are for other threads."""
 
@@ -79,8 +83,12 @@ class StimulusThread:
         self.stimulation.scheduling = ask_for_real_time()
         try:
             while not self._ending:
-                self._wait()
-                self._turn()
+                try:
+                    self._wait()
+                    self._turn()
+                except Exception as error:  # noqa: BLE001 - this thread is what disables the output: it goes on
+                    self.stimulation.mishap(error)
+                    time.sleep(DISTRESS_S)
         finally:
             self.stimulation.close()
 
@@ -88,11 +96,12 @@ class StimulusThread:
         """Until something has come, or time has to pass in the gate."""
         device = self.stimulation.descriptor
         if device != self._device:
-            if self._device is not None:
-                self._poller.unregister(self._device)
+            known, self._device = self._device, None
+            if known is not None:
+                self._poller.unregister(known)
             if device is not None:
                 self._poller.register(device, select.POLLIN)
-            self._device = device
+                self._device = device
         if self._commands:
             return
         self._poller.poll(-(-self.stimulation.wait_ns() // 1_000_000))
@@ -121,7 +130,8 @@ class StimulusThread:
 def ask_for_real_time() -> str:
     """Ask for a real-time priority for the calling thread; returns what it got, for people."""
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+        # What is started from this thread, such as a simulated stimulator, is not to inherit it.
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         log.info("the stimulus thread runs without a real-time priority: %s", reason)

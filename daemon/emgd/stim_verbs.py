@@ -1,5 +1,5 @@
 """The verbs of the stimulus: what they take, as commands for the stimulus thread. The text is docs/protocol.md,
-section 7.
+section 10.
 """
 
 from typing import Any, Final, Protocol

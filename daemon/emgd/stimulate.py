@@ -110,7 +110,9 @@ class Stimulation:
         for work in (self._seek, self._hear, self.look):
             self._guarded(work)
         for one in asked:
-            one.answer(self._obey(one))
+            answer = self._obey(one)
+            self._guarded(self._tell)  # whoever has an answer finds the state published to which it led
+            one.answer(answer)
         for work in (self._pass, self._shoot, self._feed, self._tell):
             self._guarded(work)
 
@@ -140,7 +142,7 @@ class Stimulation:
         try:
             result: dict[str, Any] | WireError = self.desk.obey(asked.holder, asked.command)
         except Exception as error:  # noqa: BLE001 - see _guarded
-            result = self._mishap(error)
+            result = self.mishap(error)
         self.follow()
         return result
 
@@ -151,10 +153,10 @@ class Stimulation:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - nothing may end this thread: it is what disables the output
-            self._mishap(error)
+            self.mishap(error)
         self.follow()
 
-    def _mishap(self, error: Exception) -> WireError:
+    def mishap(self, error: Exception) -> WireError:
         """Make safe, and say it in an answer's form."""
         match error:
             case WireError():
@@ -214,7 +216,7 @@ class Stimulation:
             self._pulses.dropped(self.clock())
             self._reset_due = True
         except Exception as error:  # noqa: BLE001 - whatever it is, the stop is what is left
-            self._mishap(error)
+            self.mishap(error)
 
     def _stop_driver(self) -> bool:
         """The device's emergency stop; False when it could not be called, and the device was let go of instead."""

@@ -3,6 +3,7 @@ audit and messages as lists.
 """
 
 import json
+import os
 from dataclasses import dataclass, field
 
 from emgd.audit import AuditError
@@ -122,6 +123,7 @@ class FakeStimulator(Stimulator):
         self.given = []
         self.load_ohm = 1_000
         self._info = info
+        self.descriptor = os.eventfd(0)
 
     def _called(self, name, *args):
         self.calls.append((self.clock.ns, name, *args))
@@ -136,7 +138,7 @@ class FakeStimulator(Stimulator):
         return self._info
 
     def fileno(self):
-        return -1
+        return self.descriptor
 
     def reset(self):
         self._called("reset")
@@ -187,6 +189,9 @@ class FakeStimulator(Stimulator):
     def close(self):
         self._called("close")
         self.output = False
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
 
 class FakeWatch:

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emgd_client.decoding import decode, decode_description, decode_history
-from emgd_client.messages import Block, Clock, Description, Gap, Impedance, Mark, State
+from emgd_client.messages import (
+    Block,
+    Clock,
+    Delivered,
+    Description,
+    Gap,
+    Impedance,
+    Mark,
+    Pulse,
+    Site,
+    State,
+    StimulatorState,
+)
 from emgd_wire.codec import WireError
 from emgd_wire.kinds import ErrorCode
 
@@ -56,6 +68,20 @@ EVENTS = {
         Impedance,
     ),
 }
+
+SITE = {"id": "00aa", "side": "right", "limb": "", "nerve": "median", "electrodes": "wrist"}
+REPORT = {"at_ns": 5, "sigma_ns": 1, "current_ua": 3000, "width_us": 200, "load_ohm": 0, "dc_ua": -2, "limited": False}
+STIMULATOR = {"device": "stim0", "state": "idle", "text": "all is well", "reasons": ["lease_ms"], "holder": None} | {
+    "profile": "motor",
+    "site": SITE,
+    "operator": "mw",
+    "limits": "d1",
+}
+EVENTS["pulse"] = (
+    {"pulse": 3, "shot": 2, "number": 1, "of": 1, "site": SITE, "profile": "motor", "operator": "mw", "at_ns": 4}
+    | {"current_ua": 3000, "width_us": 200, "delivered": REPORT, "reasons": [], "mark_seq": 7, "mark_ns": 6},
+    Pulse,
+)
 
 DESCRIPTION = {
     "stream": "amp0/raw",
@@ -135,6 +161,26 @@ def test_an_event_carries_every_field_of_its_payload(kind):
     arrived = dataclasses.asdict(message)
     assert {name: as_lists(arrived[name]) for name in body} == body
     assert (message.stream, message.session) == (f"amp0/{kind}", BLOCK["session"])
+
+
+def test_a_stimulators_state_says_more_than_an_amplifiers():
+    message = decode(event_frames("state", STIMULATOR, stream="stim0/state"))
+    assert isinstance(message, StimulatorState)
+    assert isinstance(message, State)  # for who does not care
+    assert (message.site, message.reasons, message.armed) == (Site(**SITE), ("lease_ms",), False)
+    assert decode(event_frames("state", STIMULATOR | {"state": "cooldown", "site": None})).armed
+    for spoilt in ({"site": {"id": "1"}}, {"site": 3}, {"reasons": "x"}, {"holder": 1}):
+        with pytest.raises(WireError):
+            decode(event_frames("state", STIMULATOR | spoilt))
+
+
+def test_a_pulse_carries_its_report_or_none():
+    body = EVENTS["pulse"][0]
+    assert decode(event_frames("pulse", body)).delivered == Delivered(**REPORT)
+    nothing = decode(event_frames("pulse", body | {"delivered": None, "mark_seq": None, "mark_ns": None}))
+    assert (nothing.delivered, nothing.mark_seq) == (None, None)
+    with pytest.raises(WireError):
+        decode(event_frames("pulse", body | {"delivered": {**REPORT, "current_ua": -1}}))
 
 
 def test_a_description_knows_its_channels_and_the_oldest_sample():

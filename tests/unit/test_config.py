@@ -219,6 +219,8 @@ def test_config_prints_every_effective_value_as_json(tmp_path, capsys):
         "serial": "EMG8-SIM001",
         "speed": 1.0,
         "electrodes": [],
+        "trigger": None,
+        "trigger_hold_ms": 2.0,
         "faults": [],
     }
     assert printed["filters"][1]["channels"] == [1, 3]

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from emgd import control
 from emgd.clients import MAX_CLIENTS, Clients, Progress, TooManyClientsError
 from emgd.control import Control
+from emgd.deferred import Replies
 from emgd.verbs import Answer, Verb
 from emgd_drivers.fields import Field
 from emgd_wire import codec
+from emgd_wire.codec import WireError
 from emgd_wire.kinds import MAX_REQUEST_BYTES, ErrorCode
 
 
@@ -47,6 +49,18 @@ VERBS = {
 }
 
 
+class Elsewhere:
+    """A verb that another thread answers, some time."""
+
+    def __init__(self):
+        self.replies = Replies()
+        self.asked = []
+
+    def __call__(self, caller, _args):
+        self.asked.append(self.replies.defer("somebody else", caller.now_ns))
+        return self.asked[-1]
+
+
 @pytest.fixture
 def door():
     made = Control.__new__(Control)
@@ -65,6 +79,50 @@ def ask(door, *frames):
     routing_id, *rest = door.socket.sent[-1]
     assert routing_id == b"me"
     return msgpack.unpackb(rest[-1])
+
+
+def ask_elsewhere(door, number, now_ns=0):
+    elsewhere = Elsewhere() if not isinstance(door._verbs.get("later"), Verb) else door._verbs["later"].call
+    door._verbs = {**VERBS, "later": Verb("later", (), elsewhere)}
+    door.replies, door._waiting = elsewhere.replies, getattr(door, "_waiting", {})
+    door.answer([b"me", b"", request(verb="later", id=number)], now_ns)
+    return elsewhere
+
+
+def replies(door):
+    return [(frames[:2], msgpack.unpackb(frames[-1])) for frames in door.socket.sent]
+
+
+def test_a_reply_that_comes_later_goes_to_who_asked_with_its_id(door):
+    elsewhere = ask_elsewhere(door, 7)
+    ask_elsewhere(door, 8)
+    assert door.socket.sent == []
+    elsewhere.asked[1].answer(WireError(ErrorCode.REFUSED, "no", refusals=[{"name": "old"}]))
+    elsewhere.asked[0].answer({"done": True})
+    door._send_deferred(1)
+    (_, refused), (envelope, granted) = replies(door)
+    assert (refused["id"], refused["error"]["refusals"], granted["id"], granted["result"]) == (
+        8,
+        [{"name": "old"}],
+        7,
+        {"done": True},
+    )
+    assert envelope == [b"me", b""]
+    assert door.errors["refused"] == 1
+    door._send_deferred(10**12)
+    assert len(door.socket.sent) == 2
+
+
+def test_who_is_not_answered_in_time_gets_an_error_and_nothing_afterwards(door):
+    elsewhere = ask_elsewhere(door, 7, now_ns=5)
+    door._send_deferred(10**9 + 4)
+    assert door.socket.sent == []
+    door._send_deferred(10**9 + 5)
+    ((_, late),) = replies(door)
+    assert (late["id"], late["error"]["code"]) == (7, "no_answer")
+    elsewhere.asked[0].answer({"done": True})
+    door._send_deferred(10**9 + 6)
+    assert len(door.socket.sent) == 1
 
 
 def request(**fields):

@@ -273,6 +273,16 @@ def test_a_host_that_goes_is_output_off():
     assert (device.status().state, device.status().cause) == (State.LATCHED, Cause.HOST_GONE)
 
 
+def test_without_a_host_it_obeys_nothing_but_stop():
+    device = Device().arm()
+    device.ask(Kind.DISARM)
+    device.model.host(False, device.wire.time_ns)
+    device.ask(Kind.RESET)
+    device.say(protocol.STOP)
+    device.model.host(True, device.wire.time_ns)
+    assert (device.status().state, device.status().cause) == (State.LATCHED, Cause.HOST_GONE)
+
+
 def test_noise_changes_nothing():
     device = Device().arm()
     before = device.status()

@@ -34,6 +34,7 @@ def keep(rig, ms, nonce=100, every=300):
 # --- the good way
 
 
+@pytest.mark.requirement("REQ-061")
 def test_a_pulse_is_asked_for_given_read_back_and_told():
     rig = Rig().armed()
     assert rig.state == "armed"
@@ -47,12 +48,14 @@ def test_a_pulse_is_asked_for_given_read_back_and_told():
     assert [kind for kind, _ in rig.log.records].count("pulse") == 1
 
 
+@pytest.mark.requirement("REQ-047", "REQ-048")
 def test_the_device_is_set_up_in_order_and_only_then_enabled():
     rig = Rig().armed()
     assert rig.device.names() == ["reset", "reset", "set_limits", "measure_load", "feed", "arm"]
     assert rig.device.limits == DeviceLimits(50_000, 200, 300, interval_us=5_000, mean_ua=100)
 
 
+@pytest.mark.requirement("REQ-048")
 def test_a_session_can_tighten_and_the_device_is_told():
     rig = Rig().armed(limits={"current_ua": 2_000})
     assert rig.device.limits.current_ua == 2_000
@@ -62,6 +65,7 @@ def test_a_session_can_tighten_and_the_device_is_told():
     assert rig.ask(Table())["limits"]["layers"]["current_ua"] == "session"
 
 
+@pytest.mark.requirement("REQ-011", "REQ-040")
 def test_the_gate_is_asked_before_each_pulse_and_the_device_afterwards(monkeypatch):
     rig = Rig().armed()
     asked = []
@@ -81,6 +85,7 @@ def test_the_gate_is_asked_before_each_pulse_and_the_device_afterwards(monkeypat
     assert [given for _, given in asked][:3] == [0, 1, 2]
 
 
+@pytest.mark.requirement("REQ-051")
 def test_a_train_keeps_its_rhythm():
     rig = Rig().armed()
     begin = rig.clock.ns
@@ -92,6 +97,7 @@ def test_a_train_keeps_its_rhythm():
     assert all(0 <= given - handed <= 8 * MS for given, handed in zip(times, sent, strict=True))
 
 
+@pytest.mark.requirement("REQ-051")
 def test_both_pulses_of_a_pair_are_handed_over_in_time():
     rig = Rig().armed()
     rig.ask(rig.shot(kind="pair", count=2, interval_us=5_000))
@@ -101,6 +107,7 @@ def test_both_pulses_of_a_pair_are_handed_over_in_time():
     assert [call[0] <= call[3] for call in rig.calls if call[1] == "pulse"] == [True, True]
 
 
+@pytest.mark.requirement("REQ-051")
 def test_a_shot_for_later_goes_out_then():
     rig = Rig().armed()
     begin = rig.clock.ns + 500 * MS
@@ -176,6 +183,7 @@ def test_nobody_but_the_holder_fires_confirms_renews_or_releases():
     assert rig.state == "armed"
 
 
+@pytest.mark.requirement("REQ-017")
 def test_anybody_may_disarm():
     rig = Rig().armed()
     rig.ask(Disarm(), OTHER)
@@ -212,6 +220,7 @@ def test_arming_needs_the_lease_an_isolated_amplifier_and_a_contact():
     assert "arm" not in rig.device.names()
 
 
+@pytest.mark.requirement("REQ-025")
 def test_a_stimulator_that_is_not_isolated_is_not_armed():
     rig = Rig(info=replace(INFO, isolated=False))
     rig.stimulation.step()
@@ -221,6 +230,7 @@ def test_a_stimulator_that_is_not_isolated_is_not_armed():
     assert "not_isolated" in refused_names(refused.value)
 
 
+@pytest.mark.requirement("REQ-081")
 def test_one_that_does_not_say_what_it_delivers_is_not_armed():
     rig = Rig(info=replace(INFO, reads_back=False))
     rig.stimulation.step()
@@ -242,6 +252,7 @@ def test_a_load_is_given_where_the_device_cannot_measure_it_and_only_there():
         Rig().armed(load_ohm=2_000)
 
 
+@pytest.mark.requirement("REQ-038")
 def test_some_profiles_need_the_operators_word():
     rig = Rig()
     with pytest.raises(WireError) as refused:
@@ -280,6 +291,7 @@ def test_no_test_current_is_begun_while_the_device_is_being_set_up(monkeypatch):
 # --- the lease
 
 
+@pytest.mark.requirement("REQ-041")
 def test_a_lease_that_is_lost_disables_the_output_within_50_ms():
     rig = Rig().armed()
     ends = rig.ask(Renew(2))["lease_until_ns"]
@@ -297,6 +309,7 @@ def test_turns_are_close_enough_to_see_a_lease_end():
     assert rig.stimulation.wait_ns() <= 10 * MS
 
 
+@pytest.mark.requirement("REQ-041")
 def test_a_train_goes_on_only_while_the_lease_lives():
     rig = Rig().armed()
     rig.ask(train(rig, count=20))
@@ -310,6 +323,7 @@ def test_a_train_goes_on_only_while_the_lease_lives():
     assert len(rig.device.given) < 20
 
 
+@pytest.mark.requirement("REQ-080")
 def test_the_watchdog_is_fed_only_while_armed():
     rig = Rig().armed()
     keep(rig, 900)
@@ -354,6 +368,7 @@ def test_nothing_done_for_a_minute_disarms():
     assert rig.reasons == {"idle_reset_ms"}
 
 
+@pytest.mark.requirement("REQ-018", "REQ-045")
 def test_a_stream_that_stands_still_disarms():
     rig = Rig().armed()
     rig.watch.running = False
@@ -412,6 +427,7 @@ WAYS = {
 }
 
 
+@pytest.mark.requirement("REQ-024", "REQ-050")
 @pytest.mark.parametrize("state", WAYS)
 def test_the_stop_is_taken_in_every_state_and_the_device_hears_it_first(state):
     rig = Rig().armed()
@@ -490,6 +506,7 @@ def provoke(rig, call):
     rig.run(200)
 
 
+@pytest.mark.requirement("REQ-022", "REQ-049")
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("call", CALLS)
 def test_whatever_goes_wrong_with_the_device_stops_it_and_is_latched(call, error):
@@ -508,6 +525,7 @@ def test_whatever_goes_wrong_with_the_device_stops_it_and_is_latched(call, error
     assert not {"pulse", "arm", "feed"} & set(names[after:])
 
 
+@pytest.mark.requirement("REQ-045", "REQ-047")
 @pytest.mark.parametrize("call", CALLS)
 def test_a_device_that_is_gone_is_let_go_and_is_idle_when_it_is_back(call):
     rig = Rig()
@@ -620,6 +638,7 @@ def test_a_fault_is_said_once_and_not_every_turn():
 # --- the audit log
 
 
+@pytest.mark.requirement("REQ-071")
 def test_without_a_log_nothing_is_armed():
     rig = Rig()
     rig.stimulation.step()
@@ -643,9 +662,11 @@ def test_before_arming_the_log_is_asked_and_on_the_disk():
     rig.ask(Arm("motor", SITE, "mw"))
     assert rig.log.records[rig.log.synced - 1][0] == "limits"
     rig.ask(Disarm())
-    assert rig.log.records[rig.log.synced - 1][0] == "request"
+    assert rig.log.records[rig.log.synced - 1][0] == "state"
+    assert rig.log.synced == len(rig.log.records)
 
 
+@pytest.mark.requirement("REQ-071")
 def test_a_pulse_that_cannot_be_logged_is_not_given():
     rig = Rig().armed()
     rig.ask(train(rig))
@@ -682,6 +703,7 @@ def test_a_stop_needs_no_log():
     assert not rig.device.output
 
 
+@pytest.mark.requirement("REQ-070")
 def test_every_request_table_state_and_pulse_is_logged():
     rig = Rig().armed()
     rig.ask(rig.shot())
@@ -712,6 +734,7 @@ def marked(off_ms=0, **changes):
     return rig
 
 
+@pytest.mark.requirement("REQ-060", "REQ-061")
 def test_a_mark_in_its_place_is_told_with_the_pulse():
     rig = marked(off_ms=2)
     ((payload, seq),) = rig.pulses()
@@ -720,6 +743,7 @@ def test_a_mark_in_its_place_is_told_with_the_pulse():
     assert rig.state == "armed"
 
 
+@pytest.mark.requirement("REQ-060")
 @pytest.mark.parametrize("off_ms", [2.1, -2.1, 50])
 def test_a_displaced_mark_is_a_fault(off_ms):
     rig = marked(off_ms=off_ms)
@@ -728,6 +752,7 @@ def test_a_displaced_mark_is_a_fault(off_ms):
     assert not rig.device.output
 
 
+@pytest.mark.requirement("REQ-060")
 def test_a_missing_mark_is_a_fault_after_200_ms():
     rig = Rig(info=MARKING).armed()
     rig.ask(rig.shot())
@@ -738,6 +763,7 @@ def test_a_missing_mark_is_a_fault_after_200_ms():
     assert rig.pulses()[0][0]["mark_seq"] is None
 
 
+@pytest.mark.requirement("REQ-060")
 @pytest.mark.parametrize("value", [0, 1, 17])
 def test_a_mark_without_a_pulse_is_a_fault_also_when_nothing_is_armed(value):
     rig = Rig(info=MARKING)
@@ -809,6 +835,7 @@ def test_a_shot_that_is_given_up_is_told():
     assert len(rig.device.given) == 1
 
 
+@pytest.mark.requirement("REQ-047")
 def test_closing_disables_and_closes():
     rig = Rig().armed()
     rig.stimulation.close()

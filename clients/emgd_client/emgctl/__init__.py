@@ -8,15 +8,17 @@
 | 3 | the service is not running |
 | 130 | ended with Ctrl-C |
 
-Errors are one line on standard error. A reader that goes away (`emgctl tail | head`) ends the command silently.
+Errors are one line on standard error; a stimulus that is refused has two more for each reason.
+A reader that goes away (`emgctl tail | head`) ends the command silently.
 """
 
 import os
 import sys
 from collections.abc import Sequence
 
+from emgd_client.emgctl import render, stim
 from emgd_client.emgctl.parser import build_parser
-from emgd_client.errors import ClientError, ServiceNotRunningError
+from emgd_client.errors import ClientError, RefusedError, ServiceNotRunningError
 from emgd_wire.codec import WireError
 
 EXIT_FAILED = 1
@@ -38,12 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more at exit; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ClientError, OSError) as error:
-        return _fail(str(error), EXIT_FAILED)
+        return _refuse(error, as_json=args.json) if isinstance(error, RefusedError) else _fail(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     else:
         return code
     return 0  # nobody reads any more
+
+
+def _refuse(error: RefusedError, *, as_json: bool) -> int:
+    """A request that was refused; of a stimulus, with everything that stands against it."""
+    if as_json and error.refusals:
+        print(render.as_json({"refusals": error.refusals}))
+    elif error.refusals:
+        reasons = "1 reason" if len(error.refusals) == 1 else f"{len(error.refusals)} reasons"
+        text = "\n".join([f"refused, for {reasons}:", *stim.refusal_lines(error.refusals)])
+        return _fail(text, EXIT_FAILED)
+    return _fail(str(error), EXIT_FAILED)
 
 
 def _fail(text: str, code: int) -> int:

@@ -17,6 +17,7 @@ from emgd_client.messages import (
     Impedance,
     Mark,
     Message,
+    Pulse,
     State,
 )
 from emgd_wire.kinds import Flag
@@ -111,14 +112,17 @@ def _message_text(message: Message) -> str:
             return f"mark   seq {message.seq} {message.code} value {message.value} channel {message.channel}"
         case Clock():
             return f"clock  {clock(dataclasses.asdict(message))}"
-        case State() | Impedance():
+        case State() | Impedance() | Pulse():
             return _standing(message)
         case Description():
             channels = len(message.channels)
             return f"described: {message.kind} {message.rate_hz:g} Hz, {channels} channels of {message.device}"
 
 
-def _standing(message: State | Impedance) -> str:
+def _standing(message: State | Impedance | Pulse) -> str:
+    if isinstance(message, Pulse):
+        given = "not known" if message.delivered is None else f"{message.delivered.current_ua} µA"
+        return f"pulse  {message.pulse} {message.current_ua} µA {message.width_us} µs, delivered {given}"
     if isinstance(message, State):
         return f"state  {message.state}: {message.text}"
     return f"check  {message.check} {message.state} {message.side or message.text}".rstrip()

@@ -186,7 +186,7 @@ class Ncs1Model:
         for message in messages:
             if message.kind == Kind.STOP:
                 self._latch(Cause.STOP, now_ns)
-            elif now_ns >= self._awake_ns:
+            elif self._host and now_ns >= self._awake_ns:
                 self._answer(message, now_ns)
         self._output.drain(now_ns)
 
