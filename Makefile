@@ -36,7 +36,7 @@ replay: $(BUILT)  ## play a recording: make replay FILE=needle.hea
 	@exec $(BIN)/emgd replay "$(FILE)"
 
 test: $(TOOLS)  ## all tests (under 4 minutes)
-	@$(BIN)/python -m pytest
+	@scripts/test
 
 test-sanitized: $(TOOLS)  ## the tests with the compiled modules under sanitizers
 	@scripts/test-sanitized $(PYTHON)

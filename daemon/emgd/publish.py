@@ -114,6 +114,10 @@ class Publishing:
         header = templates.posted_header(kind, self.session, stream, seq, host_time_ns, count)
         self._publisher.post(stream.encode(), header, codec.pack(payload), keep=kind in KEPT)
 
+    def post_state(self, state: str, text: str, seq: int, host_time_ns: int) -> None:
+        """Publish how the connection to the amplifier is."""
+        self.post(Kind.STATE, {"device": self.device, "state": state, "text": text}, seq, host_time_ns)
+
     def describe(self, description: dict[str, Any], seq: int, host_time_ns: int) -> None:
         """Publish the description of a stream, kept for newcomers."""
         stream = description["stream"]

@@ -25,12 +25,12 @@ from emgd.impedance import Reason
 from emgd.publish import Publishing
 from emgd.stim_commands import Command
 from emgd.stimulus import Stimulus
+from emgd.stop_door import StopDoor
 from emgd.supervisor import Supervisor
 from emgd.verb import Caller
 from emgd.verbs import Verbs
 from emgd_drivers.api import Amplifier, DeviceError
 from emgd_drivers.registry import hotplug_subsystems
-from emgd_wire.kinds import Kind
 from emgd_wire.paths import CONTROL_SOCKET, STOP_SOCKET, STREAM_SOCKET, runtime_dir
 
 log = logging.getLogger("emgd.service")
@@ -74,9 +74,10 @@ class Service:
                 undo.callback(self.publishing.stop)
                 self.control = Control(context, self.directory, Verbs(self).table)
                 undo.callback(self.control.close)
-                self.stimulus = Stimulus(self.config, self.session, self.directory, self.publishing)
+                door = StopDoor(self.directory) if self.config.stimulator.driver else None
             finally:
                 os.umask(old_umask)
+            self.stimulus = Stimulus(self.config, self.session, door, self.publishing)
             self.supervisor = Supervisor(
                 self.connection,
                 Hotplug(hotplug_subsystems(self.config.driver)),
@@ -143,9 +144,7 @@ class Service:
         if state not in LIVE and self.electrodes:
             self.electrodes.lose(text, time.monotonic_ns())
         seq = self.acquisition.loop.next_seq if self.acquisition else 0
-        self.publishing.post(
-            Kind.STATE, {"device": DEVICE, "state": state.value, "text": text}, seq, time.monotonic_ns()
-        )
+        self.publishing.post_state(state.value, text, seq, time.monotonic_ns())
 
     # --- what the verbs need
 

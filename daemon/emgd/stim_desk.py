@@ -201,6 +201,8 @@ class Desk:
 
     def _acknowledge(self, holder: Holder, command: Acknowledge, operator: str) -> dict[str, Any]:
         """The device is reset first: a fault that it still has cannot be acknowledged away."""
+        if self._gate.state != "fault":
+            return self._judge(holder, command, 0)
         self._stimulation.recover()
         present = 0 if self._stimulation.is_there else bit("device")
         verdict = self._gate.acknowledge(self._clock(), operator_id=number_of(operator), present=present)

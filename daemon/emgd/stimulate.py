@@ -263,11 +263,17 @@ class Stimulation:
         except DeviceError as error:
             self.text = str(error)
             return
-        self._driver = driver
-        driver.reset()
-        self.info = driver.info
-        self._deaf = self._reset_due = False
+        self._driver, self.info = driver, driver.info
         self._pulses.has_marks = driver.info.has_trigger
+        try:
+            driver.reset()
+        except DeviceError as error:
+            # Nobody knows what it does, but we have not enabled anything: stop it and begin again.
+            self._stop_driver()
+            self._let_go()
+            self.text = str(error)
+            return
+        self._deaf = self._reset_due = False
         self._pause_ns = FIRST_RETRY_NS
         self.text = f"{driver.info.serial} is connected"
         self._connect()

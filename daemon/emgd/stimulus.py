@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from emgd import audit, limits
@@ -33,18 +32,19 @@ log = logging.getLogger("emgd.stimulus")
 
 
 class Stimulus:
-    """Built by the service, started and stopped with it. Its methods are for the service's own thread."""
+    """Built by the service, started and stopped with it; without a door there is no stimulator. Its methods are for the
+    service's own thread.
+    """
 
-    def __init__(self, config: Config, session: str, directory: Path, publishing: Publishing) -> None:
+    def __init__(self, config: Config, session: str, door: StopDoor | None, publishing: Publishing) -> None:
         self.interlock = Interlock()
         self._watch = StreamWatch()
         self._publishing = publishing
         self._config = config
         self._thread: StimulusThread | None = None
         self._log: audit.Audit | None = None
-        if config.stimulator.driver is None:
+        if door is None:
             return
-        door = StopDoor(directory)
         hands = Hands(
             open=self._open,
             build=self._build,
@@ -59,9 +59,8 @@ class Stimulus:
     def _open_log(self, session: str) -> Log:
         path = self._config.stimulator.audit_file or audit.default_path()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._log = audit.Audit.open(path, session)
-        except (audit.AuditError, OSError) as error:
+        except audit.AuditError as error:
             log.error("nothing can be stimulated: %s", error)  # noqa: TRY400 - it says all that there is to say
             return BrokenLog(str(error))
         return self._log

@@ -108,6 +108,7 @@ class Supervisor:
             Timer(WAIT_S, self._look),
             Timer(PROBE_S, self._probe),
             Timer(CLOCK_S, self._publish_clock),
+            Timer(CLOCK_S, self._repeat_state),
             Timer(STATUS_S, self._watch),
             Timer(KEEP_ALIVE_S, self._keep_alive),
             self._checking,
@@ -265,6 +266,12 @@ class Supervisor:
     def _publish_clock(self, now_ns: int) -> None:
         if acquisition := self._acquisition:
             self._publishing.post(Kind.CLOCK, acquisition.clock.snapshot(now_ns), acquisition.loop.next_seq, now_ns)
+
+    def _repeat_state(self, now_ns: int) -> None:
+        """A subscriber that fell behind may have lost the one message that says why no more samples come."""
+        if self._connection.state not in LIVE:
+            seq = self._acquisition.loop.next_seq if self._acquisition else 0
+            self._publishing.post_state(self._connection.state.value, self._connection.text, seq, now_ns)
 
     def _watch(self, now_ns: int) -> None:
         """Is everything that should move moving? Compare what the loop sees with what the device says."""

@@ -271,6 +271,14 @@ def test_a_late_joiner_gets_description_and_state_at_once(short):
         assert described == running.ask("streams")["streams"][0]
 
 
+def test_the_end_is_told_again_to_those_who_lost_it(short):
+    with service("replay", short[0], "--speed", "max") as running, Listener(running, "amp0/state") as listener:
+        heard = listener.until(is_state("ended"))
+        heard += listener.until(is_state("ended"))
+    ends = [header["seq"] for _, header, payload in heard if b"ended" in payload]
+    assert ends == [4000, 4000]
+
+
 def test_looping_goes_on_counting(short, roomy):
     path, counts = short
     with (

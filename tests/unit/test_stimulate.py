@@ -7,8 +7,10 @@ from itertools import pairwise
 import pytest
 from stim_rig import INFO, ME, MS, OTHER, SITE, Rig
 
+from emgd import limits
 from emgd.limits import PROFILES
-from emgd.stim_commands import Acknowledge, Arm, Confirm, Disarm, Release, Renew, Site, Status, Table, Take
+from emgd.stim_commands import Acknowledge, Arm, Confirm, Disarm, Leave, Release, Renew, Site, Status, Table, Take
+from emgd.stim_desk import device_map
 from emgd_drivers.api import DeviceLostError, DeviceRefusedError
 from emgd_drivers.stimulator import Delivered, DeviceLimits, StimulatorError, Trouble
 from emgd_ext.gate import bit
@@ -449,6 +451,18 @@ def test_the_stop_is_taken_in_every_state_and_the_device_hears_it_first(state):
     assert "arm" not in [call[1] for call in rig.calls[before:]]
 
 
+@pytest.mark.requirement("REQ-050")
+def test_the_device_is_stopped_before_anything_is_noted(monkeypatch):
+    rig = Rig().armed()
+    known, told, stop = len(rig.log.records), len(rig.told), rig.device.stop
+    seen = []
+    monkeypatch.setattr(
+        rig.device, "stop", lambda: seen.append((rig.state, len(rig.log.records), len(rig.told))) or stop()
+    )
+    rig.stimulation.stop("a test")
+    assert seen == [("armed", known, told)]
+
+
 def test_a_stop_that_the_device_does_not_take_closes_its_port():
     rig = Rig().armed()
     device = rig.device
@@ -794,6 +808,16 @@ def test_a_mark_may_come_before_its_report():
     assert rig.state == "cooldown"
 
 
+def test_two_marks_before_the_report_are_one_too_many():
+    rig = Rig(info=MARKING).armed()
+    rig.device.reports = False
+    rig.ask(rig.shot())
+    for _ in range(2):
+        rig.watch.mark(0, rig.device.given[0][1])
+    rig.run(1)
+    assert rig.reasons == {"mark"}
+
+
 def test_without_a_trigger_cable_marks_mean_nothing():
     rig = Rig().armed()
     rig.watch.mark(3, rig.clock.ns)
@@ -850,3 +874,194 @@ def test_a_site_is_the_same_whatever_the_case_and_another_for_every_word():
 
 def test_the_bits_of_faults_that_others_may_report():
     assert bit("device") != bit("mark")
+
+
+# --- corners
+
+
+def test_a_table_that_cannot_be_built_is_a_refusal_with_reasons():
+    rig = Rig()
+    rig.stimulation.step()
+    rig.ask(Take(1))
+
+    def build(profile, _device, _session):
+        return limits.build(profile, limits.site_limits({}), device_map(INFO), {"current_ua": 90_000})
+
+    object.__setattr__(rig.stimulation.hands, "build", build)
+    with pytest.raises(WireError) as refused:
+        rig.ask(Arm("motor", SITE, "mw"))
+    assert refused.value.code is ErrorCode.REFUSED
+    assert (refused.value.refusals[0]["name"], refused.value.refusals[0]["layer"]) == ("current_ua", "profile")
+    assert "set_limits" not in rig.device.names()
+
+
+def test_a_device_that_fails_after_its_stop_is_none_the_worse_for_it():
+    rig = Rig().armed()
+    rig.ask(rig.shot())
+    rig.device.broken["poll"] = StimulatorError("it is off")
+    assert rig.stimulation.stop("a test") == "stopped"
+    assert rig.reasons == {"stopped"}
+
+
+def test_what_was_given_before_a_stop_is_told():
+    rig = Rig().armed()
+    rig.ask(rig.shot())
+    rig.stimulation.stop("a test")
+    rig.run(2)
+    ((payload, _),) = rig.pulses()
+    assert payload["delivered"]["current_ua"] == 5_000
+
+
+def test_a_port_that_does_not_close_is_forgotten_all_the_same():
+    rig = Rig().armed()
+    device = rig.device
+    device.broken["close"] = OSError("no")
+    device.broken["poll"] = DeviceLostError("gone")
+    rig.run(1)
+    assert rig.state == "off"
+    rig.run(1_000, turn_ms=10)
+    assert rig.device is not device
+    assert rig.state == "idle"
+
+
+def test_a_descriptor_that_cannot_be_had_is_none(monkeypatch):
+    rig = Rig()
+    assert rig.stimulation.descriptor is None
+    rig.stimulation.step()
+    assert rig.stimulation.descriptor == rig.device.descriptor
+
+    def closed():
+        raise OSError("closed")
+
+    monkeypatch.setattr(rig.device, "fileno", closed)
+    assert rig.stimulation.descriptor is None
+    rig.stimulation.stop("a test")
+    assert rig.stimulation.descriptor is None
+
+
+def test_a_device_that_comes_back_into_a_fault_leaves_it_latched():
+    rig = Rig().armed()
+    rig.device.broken["stop"] = StimulatorError("no")
+    rig.stimulation.stop("a test")
+    assert not rig.stimulation.is_there
+    rig.run(1_000, turn_ms=10)
+    assert rig.stimulation.is_there
+    assert rig.state == "fault"
+    assert rig.ask(Acknowledge("mw"))["state"] == "idle"
+
+
+def test_an_error_of_a_device_that_is_not_there_cannot_be_acknowledged_but_a_stop_can():
+    rig = Rig().armed()
+    rig.there = False
+    rig.device.broken["stop"] = StimulatorError("no")
+    rig.device.broken["poll"] = StimulatorError("no")
+    rig.run(1)
+    with pytest.raises(WireError) as refused:
+        rig.ask(Acknowledge("mw"))
+    assert {"present", "device"} <= refused_names(refused.value)
+    assert rig.state == "fault"
+    other = Rig(there=False)
+    other.stimulation.step()
+    other.stimulation.stop("a test")
+    assert other.ask(Acknowledge("mw"))["state"] == "off"
+    assert other.ask(Acknowledge("mw"))["state"] == "off"
+
+
+def test_the_output_cannot_be_enabled_while_the_gate_is_not_armed():
+    rig = Rig()
+    rig.stimulation.step()
+    with pytest.raises(ValueError, match="not armed"):
+        rig.stimulation.enable()
+    assert "arm" not in rig.device.names()
+
+
+def test_nothing_is_armed_while_armed_or_without_a_device():
+    rig = Rig().armed()
+    with pytest.raises(WireError) as refused:
+        rig.ask(Arm("motor", SITE, "mw"))
+    assert refused_names(refused.value) == {"busy"}
+    assert rig.device.output
+    nowhere = Rig(there=False)
+    nowhere.stimulation.step()
+    with pytest.raises(WireError) as refused:
+        nowhere.ask(Arm("motor", SITE, "mw"))
+    assert refused.value.code is ErrorCode.NO_STIMULATOR
+    assert nowhere.ask(Table()) == {"limits": None}
+    assert nowhere.ask(Status())["serial"] is None
+
+
+def test_the_status_tells_what_is_confirmed_and_what_was_given():
+    rig = Rig().armed()
+    rig.ask(Confirm(20_000))
+    rig.ask(train(rig))
+    rig.run(100)
+    status = rig.ask(Status())
+    assert (status["confirmed_ua"], status["last_ua"], status["pulses_left"]) == (20_000, 5_000, 9)
+    assert (status["state"], status["counts"], status["load_ohm"]) == ("firing", {"pulses": 1}, 1_000)
+
+
+def test_a_leaver_without_the_lease_leaves_it_to_its_holder():
+    rig = Rig().armed()
+    rig.ask(Leave(), OTHER)
+    assert rig.device.output
+    rig.ask(Leave())
+    assert not rig.device.output
+
+
+def test_a_report_of_a_pulse_that_was_given_up_tells_nothing():
+    rig = Rig().armed()
+    rig.device.reports = False
+    rig.ask(rig.shot())
+    rig.run(300)
+    assert rig.state == "fault"
+    rig.ask(Acknowledge("mw"))
+    rig.device.news.append(Delivered(0, rig.clock.ns, 1, 5_000, 200, 1_000, 0, limited=False))
+    rig.run(2)
+    assert rig.reasons == {"readback_unexpected"}
+    assert len(rig.pulses()) == 1
+
+
+def test_an_overload_of_the_amplifier_keeps_pulses_back():
+    rig = Rig().armed()
+    rig.watch.saturated = True
+    keep(rig, 900)
+    rig.run(200)
+    with pytest.raises(WireError) as refused:
+        rig.ask(rig.shot())
+    assert "saturated" in refused_names(refused.value)
+    rig.watch.saturated, rig.watch.stamped = False, False
+    rig.run(1)
+    with pytest.raises(WireError) as refused:
+        rig.ask(rig.shot())
+    assert "unstamped" in refused_names(refused.value)
+
+
+def test_there_is_nothing_to_acknowledge_while_all_is_well_and_the_device_is_left_alone():
+    rig = Rig().armed()
+    before = len(rig.calls)
+    assert rig.ask(Acknowledge("mw"))["state"] == "armed"
+    assert rig.calls[before:] == []
+    assert rig.device.output
+
+
+@pytest.mark.requirement("REQ-047")
+def test_a_device_that_cannot_be_reset_is_stopped_let_go_and_tried_again():
+    rig = Rig()
+    first = []
+    opener = rig._open
+
+    def broken_at_first():
+        device = opener()
+        if not first:
+            first.append(device)
+            device.broken["reset"] = StimulatorError("FAKE-1 is not off after a reset")
+        return device
+
+    object.__setattr__(rig.stimulation.hands, "open", broken_at_first)
+    rig.stimulation.step()
+    assert rig.device.names() == ["reset", "stop", "close"]
+    assert rig.state == "off"
+    assert "not off after a reset" in rig.told[-1][1]["text"]
+    rig.run(600, turn_ms=10)
+    assert rig.device is not first[0]
+    assert rig.state == "idle"

@@ -155,6 +155,8 @@ def status(figures: dict[str, Any]) -> list[str]:
     }
     if figures.get("impedance"):
         subjects["electrodes"] = electrodes(figures["impedance"])
+    if stimulator := figures.get("stimulator"):
+        subjects["stimulator"] = f"{stimulator['state']}, lease {stimulator['holder'] or 'free'}"
     lines = [f"{subject:<10} {text}" for subject, text in subjects.items()]
     return [*lines, *clients(figures["clients"])]
 

@@ -16,8 +16,9 @@ from emgd_drivers.sim.model import Emg8Model
 from emgd_drivers.sim.spec import DeviceSpec
 from emgd_ext.source import FdSource
 
-CONTROL_TIMEOUT_S: Final = 1.0
-"""A control request is answered in well under a millisecond; USB itself gives up after seconds."""
+CONTROL_TIMEOUT_S: Final = 3.0
+"""A control request is answered in well under a millisecond; but this device is a process, which may have to wait for a
+processor."""
 
 START_TIMEOUT_S: Final = 60.0
 """A long recording in a text format takes a while to read."""
