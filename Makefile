@@ -9,10 +9,10 @@ SOURCES := setup.py pyproject.toml $(wildcard ext/emgd_ext/*.pyx ext/emgd_ext/*.
 BUILT := $(VENV)/built
 TOOLS := $(VENV)/tools
 
-.PHONY: help run replay test test-sanitized test-system lint trace soak clean
+.PHONY: help run replay test test-sanitized test-system test-hazards stimulation-long lint trace soak clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@scripts/prepare $(PYTHON)
@@ -43,6 +43,12 @@ test-sanitized: $(TOOLS)  ## the tests with the compiled modules under sanitizer
 
 test-system: $(TOOLS)  ## emulated hardware down to the kernel: libusb, and virtual machines (as root; minutes)
 	@scripts/test-system $(PARTS)
+
+test-hazards: $(TOOLS)  ## all that can go wrong on a cart, done to a service and its models (two minutes)
+	@EMGD_HAZARDS=1 $(BIN)/python -m pytest tests/safety/test_hazards.py
+
+stimulation-long: $(TOOLS)  ## a hundred thousand random steps of gate, stimulus, driver and device model (minutes)
+	@EMGD_HYPOTHESIS=long $(BIN)/python -m pytest -q -s tests/safety/test_stimulation_machine.py
 
 lint: $(TOOLS)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check . scripts/trace
