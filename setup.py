@@ -30,7 +30,7 @@ MODULES: dict[str, list[str]] = {
     "decoder": [],
     "emg8": ["crc.c", "unpack.c"],
     "fixed": ["count.c", "layout.c"],
-    "gate": ["dose.c", "gate.c", "gate_limits.c", "judge.c"],
+    "gate": ["dose.c", "gate.c", "gate_limits.c", "gate_pass.c", "judge.c", "readback.c", "shot.c"],
     "loop": ["biquad.c", "ring.c", "sequence.c", "unpack.c"],
     "template": [],
     "prefixes": [],

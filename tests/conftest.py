@@ -11,7 +11,9 @@ from paths import ROOT
 
 # How long an example takes is the machine's affair: it may stall for tens of milliseconds.
 settings.register_profile("emgd", deadline=None)
-settings.load_profile("emgd")
+# A million steps of the gate's machine, for `make safety-long`.
+settings.register_profile("long", deadline=None, database=None, max_examples=20_000, stateful_step_count=50)
+settings.load_profile(os.environ.get("EMGD_HYPOTHESIS", "emgd"))
 
 
 def pytest_configure():

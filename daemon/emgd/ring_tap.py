@@ -4,7 +4,7 @@ For readers in Python that look now and then. Samples themselves are not copied 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from emgd_ext import ring as ring_planes
@@ -21,13 +21,13 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An instant; `code` is a position in emgd_wire.kinds.MARK_CODES."""
+    """An instant; `code` is a position in emgd_wire.kinds.MARK_CODES. Which one it is follows from all but its time."""
 
     seq: int
     code: int
     channel: int
     value: int
-    host_time_ns: int = 0
+    host_time_ns: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The emergency stop's own door: a datagram socket that does one thing, whatever else is busy or broken.
 
 Any datagram, an empty one too, is a stop. It needs no session, no lease and no protocol: `socat` can do it. The socket
-belongs to the stimulus thread, so neither the control socket nor its thread are in the way (docs/decisions/0007).
+belongs to the stimulus thread, so neither the control socket nor its thread are in the way (docs/decisions/0008).
 """
 
 import contextlib

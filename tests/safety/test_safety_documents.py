@@ -69,7 +69,7 @@ def test_the_documented_reasons_are_those_of_the_gate():
 
 @pytest.mark.requirement("REQ-037")
 def test_the_documented_fixed_rules_are_those_of_the_gate():
-    header = (ROOT / "ext/emgd_ext/c/gate.h").read_text(encoding="utf-8")
+    header = (ROOT / "ext/emgd_ext/c/gate_state.h").read_text(encoding="utf-8")
     rules = header.split("/* Fixed rules")[1].split("typedef")[0]
     defined = re.findall(r"^#define (EMGD_\w+) \(?(\d+)( \* EMGD_MS)?\)?", rules, re.MULTILINE)
     compiled = {name: f"{value} ms" if scale else value for name, value, scale in defined if name != "EMGD_MS"}

@@ -73,7 +73,7 @@ def test_what_is_typed_while_armed_becomes_shots():
     assert session._shot([]) == Shot(3_000, 200)
     assert session._shot(["pair", "20"]) == Shot(3_000, 200, "pair", 2, 20_000)
     assert session._shot(["train", "10", "3"]) == Shot(3_000, 200, "train", 10, 333_334)
-    for words in (["3", "mA"], ["trian", "1", "2"], ["x"], ["train", "a", "1"]):
+    for words in (["3", "mA"], ["trains", "1", "2"], ["x"], ["train", "a", "1"]):
         with pytest.raises(ValueError):  # noqa: PT011 - see above
             session._shot(words)
     assert session._shot([]) == Shot(3_000, 200)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from stim_rig import ME, MS, OTHER, SITE, Rig
 
+from emgd import stim_thread
 from emgd.deferred import Replies
 from emgd.stim_commands import Arm, Disarm, Fire, Leave, Status, Take
 from emgd.stim_thread import StimulusThread
@@ -227,3 +228,16 @@ def test_a_device_that_comes_anew_is_listened_to(threaded):
     os.eventfd_write(threaded.rig.device.descriptor, 1)
     threaded.until(lambda: threaded.rig.state == "fault")
     assert first.descriptor == -1  # closed
+
+
+def test_without_the_right_to_real_time_it_runs_and_says_so(monkeypatch):
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+    assert stim_thread.ask_for_real_time() == "normal (operation not permitted)"
+    asked = []
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *args: asked.append(args))
+    assert stim_thread.ask_for_real_time() == "fifo 20"
+    # What it starts, such as a simulated stimulator, does not inherit it.
+    assert asked[0][1] == os.SCHED_FIFO | os.SCHED_RESET_ON_FORK

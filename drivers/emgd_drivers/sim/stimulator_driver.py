@@ -21,7 +21,7 @@ FIELDS: Final = (
     Field("pulse_log", Path, "append a line of JSON for each pulse that is given", None),
     Field("trigger", Path, "trigger line: the `trigger` of a simulated amplifier", None),
     Field("control", Path, "unix datagram socket that takes faults at run time", None),
-    Field("answer_ms", int, "how long an answer is waited for, more on machines that stall", 30, 5, 5000),
+    Field("answer_ms", int, "how long an answer is waited for, more on machines that stall", 100, 5, 5000),
 )
 
 

@@ -87,7 +87,10 @@ emgd_dose_sums emgd_dose_measure(const emgd_dose *dose, uint64_t site, int64_t a
         \old(dose->pulse[k].at_ns) <= pulse->at_ns - EMGD_SITE_WINDOW_NS &&
         dose->pulse[k].at_ns == pulse->at_ns && dose->pulse[k].charge_pc == pulse->charge_pc &&
         dose->pulse[k].squares == pulse->squares && dose->pulse[k].site == pulse->site &&
-        \forall integer i; 0 <= i < EMGD_BOOKED && i != k ==> dose->pulse[i] == \old(dose->pulse[i]);
+        \forall integer i; 0 <= i < EMGD_BOOKED && i != k ==>
+            dose->pulse[i].at_ns == \old(dose->pulse[i].at_ns) && dose->pulse[i].site == \old(dose->pulse[i].site) &&
+            dose->pulse[i].charge_pc == \old(dose->pulse[i].charge_pc) &&
+            dose->pulse[i].squares == \old(dose->pulse[i].squares);
  */
 void emgd_dose_book(emgd_dose *dose, const emgd_booked *pulse);
 

@@ -67,6 +67,19 @@ typedef struct {
 
 extern const emgd_range emgd_ranges[EMGD_LIMITS];
 
+/* The ranges of gate_limits.c once more, as numbers that other proofs use. That both agree is proven in emgd_limits_check. A macro: the
+ * prover then sees which fields a write cannot touch. */
+#define NUMBERS_IN_RANGE(value)                                                                                       \
+    (1000 <= (value)[EMGD_CURRENT_UA] <= EMGD_MAX_CURRENT_UA && 10 <= (value)[EMGD_WIDTH_US] <= EMGD_MAX_WIDTH_US &&  \
+     10 <= (value)[EMGD_COMPLIANCE_V] <= 400 && 10 <= (value)[EMGD_RATE_MHZ] <= 50000 &&                              \
+     1000 <= (value)[EMGD_INTERVAL_US] <= 60000000 && 1000 <= (value)[EMGD_PAIR_INTERVAL_US] <= 60000000 &&           \
+     10000 <= (value)[EMGD_TRAIN_REST_MS] <= 3600000 && 100 <= (value)[EMGD_RMS_UA_PER_CM2] <= 10000 &&               \
+     100 <= (value)[EMGD_STEP_UA] <= 10000 && 100 <= (value)[EMGD_LEASE_MS] <= 2000 &&                                \
+     1000 <= (value)[EMGD_IDLE_RESET_MS] <= 300000 && 100 <= (value)[EMGD_IMPEDANCE_OHM] <= EMGD_MAX_IMPEDANCE_OHM && \
+     1 <= (value)[EMGD_READBACK_CURRENT_PERCENT] <= 20 && 1 <= (value)[EMGD_READBACK_CURRENT_UA] <= 500 &&            \
+     1 <= (value)[EMGD_READBACK_WIDTH_PERCENT] <= 20 && 1 <= (value)[EMGD_READBACK_WIDTH_US] <= 10 &&                 \
+     1 <= (value)[EMGD_DC_UA] <= 50)
+
 /*@ predicate is_limit(integer limit) = 0 <= limit < EMGD_LIMITS;
 
     // A list of names, not an interval: the prover then needs no case distinction.
@@ -84,18 +97,6 @@ extern const emgd_range emgd_ranges[EMGD_LIMITS];
 
     // Two pulses of a pair may never touch: that would be a long pulse.
     predicate consistent(int64_t *value) = value[EMGD_PAIR_INTERVAL_US] > value[EMGD_WIDTH_US];
-
-    // The ranges of gate_limits.c once more, as numbers that other proofs use. That both agree is proven in emgd_limits_check.
-    predicate numbers_in_range(int64_t *value) =
-        1000 <= value[EMGD_CURRENT_UA] <= EMGD_MAX_CURRENT_UA && 10 <= value[EMGD_WIDTH_US] <= EMGD_MAX_WIDTH_US &&
-        10 <= value[EMGD_COMPLIANCE_V] <= 400 && 10 <= value[EMGD_RATE_MHZ] <= 50000 &&
-        1000 <= value[EMGD_INTERVAL_US] <= 60000000 && 1000 <= value[EMGD_PAIR_INTERVAL_US] <= 60000000 &&
-        10000 <= value[EMGD_TRAIN_REST_MS] <= 3600000 && 100 <= value[EMGD_RMS_UA_PER_CM2] <= 10000 &&
-        100 <= value[EMGD_STEP_UA] <= 10000 && 100 <= value[EMGD_LEASE_MS] <= 2000 &&
-        1000 <= value[EMGD_IDLE_RESET_MS] <= 300000 && 100 <= value[EMGD_IMPEDANCE_OHM] <= EMGD_MAX_IMPEDANCE_OHM &&
-        1 <= value[EMGD_READBACK_CURRENT_PERCENT] <= 20 && 1 <= value[EMGD_READBACK_CURRENT_UA] <= 500 &&
-        1 <= value[EMGD_READBACK_WIDTH_PERCENT] <= 20 && 1 <= value[EMGD_READBACK_WIDTH_US] <= 10 &&
-        1 <= value[EMGD_DC_UA] <= 50;
 
     predicate limits_valid(int64_t *value) = all_in_range(value) && consistent(value);
  */
@@ -136,7 +137,7 @@ int emgd_limit_in_range(int limit, int64_t value);
 /*@ requires \valid_read(value + (0 .. EMGD_LIMITS - 1));
     assigns \nothing;
     ensures \result == 0 ==> limits_valid(value);
-    ensures \result == 0 ==> numbers_in_range(value);
+    ensures \result == 0 ==> NUMBERS_IN_RANGE(value);
     ensures limits_valid(value) ==> \result == 0;
  */
 uint64_t emgd_limits_check(const int64_t *value);
@@ -154,7 +155,7 @@ void emgd_limits_at_ceiling(emgd_limits *limits);
 /*@ requires \valid(limits);
     assigns limits->value[0 .. EMGD_LIMITS - 1], limits->layer[0 .. EMGD_LIMITS - 1];
     ensures limits_valid(&limits->value[0]);
-    ensures numbers_in_range(&limits->value[0]);
+    ensures NUMBERS_IN_RANGE(limits->value);
     ensures \forall integer i; is_limit(i) ==> limits->value[i] == emgd_ranges[i].end;
  */
 void emgd_limits_at_end(emgd_limits *limits);

@@ -1,6 +1,8 @@
 /* The arithmetic of the gate. C, pure: what runs is what is proven; see judge.h. */
 #include "judge.h"
 
+#include "gate.h"
+
 /* a / b, rounded up: what is above a limit by any fraction is above it. */
 /*@ requires 0 <= a && 1 <= b;
     assigns \nothing;
@@ -200,23 +202,39 @@ static uint64_t judge_size(const emgd_gate *g, int64_t current_ua, int64_t width
     return why;
 }
 
+/*@ requires 1 <= pulse_square <= EMGD_MAX_SQUARE && 1 <= load_ohm <= EMGD_MAX_IMPEDANCE_OHM;
+    assigns \nothing;
+    ensures \result == 0 <==> pulse_square * load_ohm <= 1000000000000 * allowed_uj;
+ */
+static uint64_t judge_load_energy(int64_t pulse_square, int64_t load_ohm, int64_t allowed_uj) {
+    return over(EMGD_LOAD_ENERGY_UJ, energy_uj(pulse_square, load_ohm), allowed_uj);
+}
+
+/*@ requires 1 <= current_ua <= EMGD_MAX_CURRENT_UA && 1 <= load_ohm <= EMGD_MAX_IMPEDANCE_OHM;
+    assigns \nothing;
+    ensures \result == 0 <==> current_ua * load_ohm * 100 <= EMGD_HEADROOM_PERCENT * 1000000 * compliance_v;
+ */
+static uint64_t judge_headroom(int64_t current_ua, int64_t load_ohm, int64_t compliance_v) {
+    return needed_v(current_ua, load_ohm) > compliance_v ? EMGD_WHY_HEADROOM : 0;
+}
+
 /*@ requires \valid_read(g) && pulse_sound(current_ua, width_us);
+    requires g->limits.value[EMGD_IMPEDANCE_OHM] <= EMGD_MAX_IMPEDANCE_OHM;
     assigns \nothing;
     ensures \result == 0 <==> load_holds(g, current_ua, width_us);
  */
 static uint64_t judge_load(const emgd_gate *g, int64_t current_ua, int64_t width_us) {
     if (g->load_ohm < 1) return EMGD_WHY_LOAD;
     if (g->load_ohm > EMGD_MAX_IMPEDANCE_OHM) return emgd_limit_bit(EMGD_IMPEDANCE_OHM);
-    int64_t load_energy_uj = energy_uj(square(current_ua, width_us), g->load_ohm);
-    uint64_t why = over(EMGD_IMPEDANCE_OHM, g->load_ohm, g->limits.value[EMGD_IMPEDANCE_OHM]);
-    why |= over(EMGD_LOAD_ENERGY_UJ, load_energy_uj, g->limits.value[EMGD_LOAD_ENERGY_UJ]);
-    if (needed_v(current_ua, g->load_ohm) > g->compliance_v) why |= EMGD_WHY_HEADROOM;
-    return why;
+    return over(EMGD_IMPEDANCE_OHM, g->load_ohm, g->limits.value[EMGD_IMPEDANCE_OHM]) |
+           judge_load_energy(square(current_ua, width_us), g->load_ohm, g->limits.value[EMGD_LOAD_ENERGY_UJ]) |
+           judge_headroom(current_ua, g->load_ohm, g->compliance_v);
 }
 
 /* The root mean square current of `density` uA/cm2 through an area, squared, over 10 s, in the unit of squares. */
 /*@ requires 0 <= density <= 10000;
     assigns \nothing;
+    ensures \result == (density * area_mm2 / 100) * (density * area_mm2 / 100) * (EMGD_MEAN_WINDOW_US / EMGD_SQUARE_UNIT);
     ensures 0 <= \result <= 42948362250000000;
  */
 static int64_t squares_allowed(int64_t density, uint16_t area_mm2) {
@@ -227,23 +245,36 @@ static int64_t squares_allowed(int64_t density, uint16_t area_mm2) {
     return rms_ua * rms_ua * (EMGD_MEAN_WINDOW_US / EMGD_SQUARE_UNIT);
 }
 
+/* The heat of what was given in 10 s and is to come, against what the electrode's area allows. */
+/*@ requires \valid_read(g) && pulse_sound(current_ua, width_us) && 1 <= more <= EMGD_MAX_TRAIN_PULSES;
+    requires 0 <= g->limits.value[EMGD_RMS_UA_PER_CM2] <= 10000 && 0 <= past <= EMGD_BOOKED * UINT32_MAX;
+    assigns \nothing;
+    ensures \result == 0 ==> g->area_mm2 == 0 ||
+        past * EMGD_SQUARE_UNIT + more * (current_ua * width_us * current_ua) <= rms_ua(g) * rms_ua(g) * EMGD_MEAN_WINDOW_US;
+ */
+static uint64_t judge_heat(const emgd_gate *g, int64_t current_ua, int64_t width_us, int64_t past, int64_t more) {
+    int64_t each = squares(current_ua, width_us);
+    int64_t sum = total(past, more, each);
+    //@ assert more * (current_ua * width_us * current_ua) <= more * (each * EMGD_SQUARE_UNIT);
+    if (!g->area_mm2) return 0;
+    return sum > squares_allowed(g->limits.value[EMGD_RMS_UA_PER_CM2], g->area_mm2) ? emgd_limit_bit(EMGD_RMS_UA_PER_CM2) : 0;
+}
+
 /*@ requires \valid_read(g) && pulse_sound(current_ua, width_us) && time_sound(at_ns);
     requires 1 <= more <= EMGD_MAX_TRAIN_PULSES;
     requires 0 <= g->limits.value[EMGD_RMS_UA_PER_CM2] <= 10000;
     assigns \nothing;
     ensures \result == 0 ==> dose_holds(g, current_ua, width_us, at_ns, more);
+    ensures \result == 0 ==> rms_holds(g, current_ua, width_us, at_ns, more);
  */
 static uint64_t judge_dose(const emgd_gate *g, int64_t current_ua, int64_t width_us, int64_t at_ns, int64_t more) {
     const int64_t *limit = g->limits.value;
     emgd_dose_sums past = emgd_dose_measure(&g->dose, g->site, at_ns);
     int64_t charge = total(past.charge_pc, more, charge_pc(current_ua, width_us));
-    int64_t sum = total(past.squares, more, squares(current_ua, width_us));
     uint64_t why = over(EMGD_MEAN_CURRENT_UA, ceil_div(charge, EMGD_MEAN_WINDOW_US), limit[EMGD_MEAN_CURRENT_UA]);
     why |= over(EMGD_SITE_PULSES, past.site_pulses + more, limit[EMGD_SITE_PULSES]);
     if (past.room < more) why |= EMGD_WHY_HISTORY;
-    if (g->area_mm2 && sum > squares_allowed(limit[EMGD_RMS_UA_PER_CM2], g->area_mm2)) {
-        why |= emgd_limit_bit(EMGD_RMS_UA_PER_CM2);
-    }
+    why |= judge_heat(g, current_ua, width_us, past.squares, more);
     return why;
 }
 
