@@ -42,7 +42,6 @@ STRONGER = 5
 """Times the first current: there 20 % are more than what devices resolve."""
 
 long = pytest.mark.skipif(not ALL, reason="make test-hazards runs it")
-requirement = pytest.mark.requirement
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +72,8 @@ def hand(cart):
 
 
 @long
-@requirement("REQ-043")
-@requirement("REQ-015")
+@pytest.mark.requirement("REQ-043")
+@pytest.mark.requirement("REQ-015")
 def test_client_killed_while_armed(cart, hand):
     with arming_program(cart, hand) as program:
         count = len(cart.pulses())
@@ -86,7 +85,7 @@ def test_client_killed_while_armed(cart, hand):
     hand.finds_nothing_restored()
 
 
-@requirement("REQ-043")
+@pytest.mark.requirement("REQ-043")
 def test_client_killed_during_a_train(cart, hand):
     with train_program(cart, hand) as program:
         failed_ns = program.signal(KILL)
@@ -97,8 +96,8 @@ def test_client_killed_during_a_train(cart, hand):
 
 
 @long
-@requirement("REQ-043")
-@requirement("REQ-042")
+@pytest.mark.requirement("REQ-043")
+@pytest.mark.requirement("REQ-042")
 def test_client_stopped_during_a_train_and_going_on_later(cart, hand):
     with train_program(cart, hand) as program:
         failed_ns = program.signal(STOP)
@@ -125,8 +124,8 @@ def begin_anew(cart):
         hand.stimulator.disarm()
 
 
-@requirement("REQ-044")
-@requirement("REQ-047")
+@pytest.mark.requirement("REQ-044")
+@pytest.mark.requirement("REQ-047")
 def test_service_killed_during_a_train(cart, hand):
     hand.training()
     failed_ns = time.monotonic_ns()
@@ -138,9 +137,9 @@ def test_service_killed_during_a_train(cart, hand):
     begin_anew(cart)
 
 
-@requirement("REQ-044")
-@requirement("REQ-080")
-@requirement("REQ-023")
+@pytest.mark.requirement("REQ-044")
+@pytest.mark.requirement("REQ-080")
+@pytest.mark.requirement("REQ-023")
 def test_service_stopped_during_a_train_and_going_on_later(cart, hand):
     hand.training()
     failed_ns = time.monotonic_ns()
@@ -157,8 +156,8 @@ def test_service_stopped_during_a_train_and_going_on_later(cart, hand):
     hand.finds_nothing_restored()
 
 
-@requirement("REQ-044")
-@requirement("REQ-080")
+@pytest.mark.requirement("REQ-044")
+@pytest.mark.requirement("REQ-080")
 def test_interpreter_held_in_one_call_of_c_during_a_train(cart, hand):
     hand.training()
     failed_ns = time.monotonic_ns()
@@ -201,7 +200,7 @@ def is_undisturbed(cart, pulses):
 
 
 @long
-@requirement("REQ-051")
+@pytest.mark.requirement("REQ-051")
 def test_python_spinning_in_the_service_changes_nothing(cart, hand):
     def spin():
         end = time.monotonic() + 0.7
@@ -211,7 +210,7 @@ def test_python_spinning_in_the_service_changes_nothing(cart, hand):
     is_undisturbed(cart, whole_train(hand, spin))
 
 
-@requirement("REQ-046")
+@pytest.mark.requirement("REQ-046")
 def test_a_step_of_the_wall_clock_changes_nothing(cart, hand):
     def step():
         cart.trouble("step 3600")
@@ -228,8 +227,8 @@ def test_a_step_of_the_wall_clock_changes_nothing(cart, hand):
 # --- the stimulator fails
 
 
-@requirement("REQ-045")
-@requirement("REQ-017")
+@pytest.mark.requirement("REQ-045")
+@pytest.mark.requirement("REQ-017")
 def test_stimulator_unplugged_while_armed_and_plugged_in_again(cart, hand):
     hand.armed()
     count = len(cart.pulses())
@@ -243,7 +242,7 @@ def test_stimulator_unplugged_while_armed_and_plugged_in_again(cart, hand):
 
 
 @long
-@requirement("REQ-045")
+@pytest.mark.requirement("REQ-045")
 def test_stimulator_unplugged_during_a_train(cart, hand):
     hand.training()
     failed_ns = time.monotonic_ns()
@@ -257,16 +256,22 @@ def test_stimulator_unplugged_during_a_train(cart, hand):
 
 FAULTY = [
     # fault, what it has to be called, pulses from then on at most: what is out already, and what shows it
-    pytest.param("current=120", {"readback_often", "readback_far"}, 3, marks=requirement("REQ-020"), id="120 %"),
-    pytest.param("open", {"readback_far"}, 2, marks=[long, requirement("REQ-020", "REQ-007")], id="open electrode"),
-    pytest.param("dc=60", {"dc_ua"}, 2, marks=[long, requirement("REQ-021")], id="direct current"),
-    pytest.param("no-readback", {"readback_missing"}, 2, marks=[long, requirement("REQ-019")], id="no readback"),
-    pytest.param("brown-out", {"device"}, 1, marks=[long, requirement("REQ-022")], id="brown-out"),
-    pytest.param("restart", {"device"}, 0, marks=[long, requirement("REQ-022")], id="restart"),
-    pytest.param("echo=120", {"device"}, 1, marks=[long, requirement("REQ-049")], id="wrong echo"),
-    pytest.param("no-trigger", {"mark"}, 4, marks=requirement("REQ-060"), id="missing mark"),
-    pytest.param("trigger=5000", {"mark"}, 2, marks=[long, requirement("REQ-060")], id="displaced mark"),
-    pytest.param("extra-trigger", {"mark"}, 2, marks=[long, requirement("REQ-060")], id="extra mark"),
+    pytest.param(
+        "current=120", {"readback_often", "readback_far"}, 3, marks=pytest.mark.requirement("REQ-020"), id="120 %"
+    ),
+    pytest.param(
+        "open", {"readback_far"}, 2, marks=[long, pytest.mark.requirement("REQ-020", "REQ-007")], id="open electrode"
+    ),
+    pytest.param("dc=60", {"dc_ua"}, 2, marks=[long, pytest.mark.requirement("REQ-021")], id="direct current"),
+    pytest.param(
+        "no-readback", {"readback_missing"}, 2, marks=[long, pytest.mark.requirement("REQ-019")], id="no readback"
+    ),
+    pytest.param("brown-out", {"device"}, 1, marks=[long, pytest.mark.requirement("REQ-022")], id="brown-out"),
+    pytest.param("restart", {"device"}, 0, marks=[long, pytest.mark.requirement("REQ-022")], id="restart"),
+    pytest.param("echo=120", {"device"}, 1, marks=[long, pytest.mark.requirement("REQ-049")], id="wrong echo"),
+    pytest.param("no-trigger", {"mark"}, 4, marks=pytest.mark.requirement("REQ-060"), id="missing mark"),
+    pytest.param("trigger=5000", {"mark"}, 2, marks=[long, pytest.mark.requirement("REQ-060")], id="displaced mark"),
+    pytest.param("extra-trigger", {"mark"}, 2, marks=[long, pytest.mark.requirement("REQ-060")], id="extra mark"),
 ]
 
 
@@ -286,7 +291,7 @@ def test_a_fault_of_the_stimulator_ends_a_train_and_latches(cart, hand, fault, r
 
 
 @long
-@requirement("REQ-007")
+@pytest.mark.requirement("REQ-007")
 def test_electrode_that_is_open_is_not_armed(cart, hand):
     cart.device.tell("fault open")
     names = {"load"}
@@ -303,7 +308,7 @@ def test_electrode_that_is_open_is_not_armed(cart, hand):
     assert hand.state() == "idle"
 
 
-@requirement("REQ-020")
+@pytest.mark.requirement("REQ-020")
 def test_readback_that_is_stuck_is_a_fault_at_the_next_other_current(cart, hand):
     def single(current_ua):
         hand.retry("a pulse", hand.take, hand.arm, lambda: hand.fire(Shot(current_ua, 100)))
@@ -329,7 +334,7 @@ def test_readback_that_is_stuck_is_a_fault_at_the_next_other_current(cart, hand)
 
 
 @long
-@requirement("REQ-022")
+@pytest.mark.requirement("REQ-022")
 def test_relay_that_is_stuck_is_a_fault_that_cannot_be_acknowledged_away(cart, hand):
     hand.armed()
     cart.device.tell("fault stuck-relay")
@@ -366,8 +371,8 @@ def seen_as_stale(cart, hand):
         hand = Hand(cart)
 
 
-@requirement("REQ-018")
-@requirement("REQ-045")
+@pytest.mark.requirement("REQ-018")
+@pytest.mark.requirement("REQ-045")
 def test_amplifier_that_is_silent_disarms_and_coming_back_restores_nothing(cart, hand):
     failed_ns = seen_as_stale(cart, hand)
     cart.is_silent(failed_ns + STALE_NS + LATE_NS)
@@ -377,7 +382,7 @@ def test_amplifier_that_is_silent_disarms_and_coming_back_restores_nothing(cart,
 
 
 @long
-@requirement("REQ-045")
+@pytest.mark.requirement("REQ-045")
 def test_amplifier_that_dies_ends_a_train(cart, hand):
     hand.training()
     failed_ns = time.monotonic_ns()
@@ -402,8 +407,8 @@ def stopped_for_good(cart, hand, answered_ns):
     hand.finds_nothing_restored()
 
 
-@requirement("REQ-050")
-@requirement("REQ-024")
+@pytest.mark.requirement("REQ-050")
+@pytest.mark.requirement("REQ-024")
 def test_stop_by_somebody_who_holds_nothing(cart, hand):
     hand.training()
     assert emergency_stop(cart.running.directory, timeout_s=PATIENCE_S) == "stopped"
@@ -411,7 +416,7 @@ def test_stop_by_somebody_who_holds_nothing(cart, hand):
 
 
 @long
-@requirement("REQ-050")
+@pytest.mark.requirement("REQ-050")
 def test_stop_by_emgctl(cart, hand, capsys):
     hand.training()
     assert emgctl(["stim", "stop", "--runtime-dir", str(cart.running.directory)]) == 0
@@ -427,7 +432,7 @@ def test_stop_by_emgctl(cart, hand, capsys):
     ("section", "line"),
     [("[limits]\n", "current_ua = 80"), ("[limits.motor]\nwidth_us = 200\n", "current_ua = 60  # mA")],
 )
-@requirement("REQ-032")
+@pytest.mark.requirement("REQ-032")
 def test_milliamperes_in_a_configuration_keep_the_service_from_starting(tmp_path, section, line):
     path = tmp_path / "emgd.toml"
     path.write_text(f'[stimulator]\ndriver = "sim-ncs1"\n\n{section}{line}\n')
