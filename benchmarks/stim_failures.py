@@ -69,8 +69,11 @@ class Bench:
         self.service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True)
         assert self.service.stdout is not None
         self.service.stdout.readline()
-        client = [sys.executable, "-m", "emgd_client.emgctl", "stim", "train", *SITE, *TRAIN, *where]
-        self.client = subprocess.Popen(client, stdout=quiet, stderr=quiet)
+        self._client = [sys.executable, "-m", "emgd_client.emgctl", "stim", "train", *SITE, *TRAIN, *where]
+        self.client = self._begin()
+
+    def _begin(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(self._client, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def pulses_ns(self) -> list[int]:
         """When each pulse was given."""
@@ -80,9 +83,12 @@ class Bench:
     def goes_on(self) -> bool:
         """Wait until the train does, and for some part of a period; False when it ended."""
         give_up = time.monotonic() + START_S
-        while len(self.pulses_ns()) < BEGUN:
-            if self.client.poll() is not None or time.monotonic() > give_up:
+        while (given := len(self.pulses_ns())) < BEGUN:
+            ended = self.client.poll() is not None
+            if (ended and given) or time.monotonic() > give_up:
                 return False
+            if ended:  # refused: the amplifier's clock is not known yet
+                self.client = self._begin()
             time.sleep(LOOK_S)
         time.sleep(random.uniform(0, PERIOD_S))  # noqa: S311 - a phase, and no secret
         return time.monotonic_ns() - self.pulses_ns()[-1] < 2 * PERIOD_S * 1e9
