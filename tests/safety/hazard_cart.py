@@ -17,7 +17,7 @@ from pathlib import Path
 from service import EMGD, service
 from stimulating import FAULTS, LEASE_S, PATIENCE_S, STALLS, Stimulating, pulses_in
 
-from emgd_client import Shot
+from emgd_client import RefusedError, Shot
 from emgd_client.messages import Pulse
 from emgd_drivers.sim.stimulator_process import StimulatorProcess
 
@@ -148,19 +148,30 @@ class Hand(Stimulating):
     def __init__(self, cart):
         super().__init__(cart.started(), PROFILE, next(ELECTRODES))
         self.cart = cart
-        self.until(lambda: self.stimulator.status()["there"], "the stimulator is there")
+        self.until(lambda: self.status()["there"], "the stimulator is there")
         self.stimulator.acknowledge("mw")
         self.until(lambda: self.state() == "idle", "the stimulator is idle")
 
+    def status(self):
+        """What the service says, once it says something: it may have been kept from it."""
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self.stimulator.status()
+            except RefusedError as error:
+                assert not error.refusals, error
+                assert time.monotonic() < give_up, error
+                time.sleep(0.1)
+
     def state(self):
-        return self.stimulator.status()["state"]
+        return self.status()["state"]
 
     def told(self, accepted):
         """What is told of each pulse of a shot."""
         return [one for one in self.heard if isinstance(one, Pulse) and one.shot == accepted["shot"]]
 
     def fire(self, shot):
-        if shot.current_ua > CURRENT_UA and not self.stimulator.status()["last_ua"]:
+        if shot.current_ua > CURRENT_UA and not self.status()["last_ua"]:
             self.stimulator.fire(Shot(CURRENT_UA, shot.width_us))
             self.until(lambda: self.state() not in ("firing", "cooldown"), "the end of the first pulse")
         self.stimulator.confirm(shot.current_ua)
@@ -191,7 +202,7 @@ class Hand(Stimulating):
             before = len(self.cart.pulses())
             make()
             self.until(lambda: self.state() != "firing", "the end of the train")
-            status = self.stimulator.status()
+            status = self.status()
             reasons = set(status["reasons"])
             assert status["state"] not in ARMED, f"the train went on to its end: {status['text']}"
             if reasons & expected:
@@ -203,14 +214,14 @@ class Hand(Stimulating):
     def mend(self):
         """The device is as good as new, and the service has seen it."""
         self.cart.mend()
-        self.until(lambda: self.stimulator.status()["there"], "the stimulator is there")
+        self.until(lambda: self.status()["there"], "the stimulator is there")
         if self.state() == "fault":
             self.stimulator.acknowledge("mw")
         self.until(lambda: self.state() == "idle", "idle")
 
     def finds_nothing_restored(self):
         """Idle, no earlier strength; the device's output off, its limits nothing, its watchdog not fed."""
-        status = self.stimulator.status()
+        status = self.status()
         assert (status["state"], status["last_ua"], status["confirmed_ua"]) == ("idle", 0, 0)
         assert (status["site"], status["pulses_left"]) == (None, 0)
         self.cart.await_device(lambda output: output["state"] == "off", "the device is off")
@@ -267,7 +278,7 @@ def train_program(cart, hand):
         program.process.kill()
         said = program.process.communicate()
         assert time.monotonic() < give_up, f"no train began: {said}"
-        hand.until(lambda: hand.stimulator.status()["holder"] is None, "the lease is over")
+        hand.until(lambda: hand.status()["holder"] is None, "the lease is over")
         hand.recover()
 
 
@@ -278,7 +289,7 @@ def lease_end_ns(hand, failed_ns):
     ends = [failed_ns + LEASE_NS]
 
     def over():
-        status = hand.stimulator.status()
+        status = hand.status()
         if status["holder"] is not None:
             ends.append(status["lease_until_ns"])
         return status["holder"] is None

@@ -118,7 +118,7 @@ def begin_anew(cart):
     count = len(cart.pulses())
     with Hand(cart) as hand:
         hand.finds_nothing_restored()
-        assert hand.stimulator.status()["holder"] is None
+        assert hand.status()["holder"] is None
         hand.training()
         assert len(cart.pulses()) > count
         hand.stimulator.disarm()
@@ -180,7 +180,7 @@ def whole_train(hand, make):
         accepted = hand.retry("a train", hand.take, hand.arm, lambda: hand.fire(shot))
         make()
         hand.until(lambda: hand.state() not in ("firing", "cooldown"), "the end of the train")
-        status = hand.stimulator.status()
+        status = hand.status()
         if status["state"] == "armed":
             hand.until(lambda: len(hand.told(accepted)) == shot.count, "all pulses are told")  # noqa: B023 - used at once
             return hand.told(accepted)
@@ -321,7 +321,7 @@ def test_readback_that_is_stuck_is_a_fault_at_the_next_other_current(cart, hand)
         count = len(cart.pulses())
         single(CURRENT_UA)
         hand.until(lambda: hand.state() not in ("firing", "cooldown"), "the end of the pulse")
-        status = hand.stimulator.status()
+        status = hand.status()
         if "readback_far" in status["reasons"]:
             break
         assert status["state"] != "armed", "a stuck readback was believed"
@@ -340,7 +340,7 @@ def test_relay_that_is_stuck_is_a_fault_that_cannot_be_acknowledged_away(cart, h
     cart.device.tell("fault stuck-relay")
     hand.stimulator.disarm()
     hand.until(lambda: hand.state() == "fault", "a fault")
-    assert "device" in hand.stimulator.status()["reasons"]
+    assert "device" in hand.status()["reasons"]
     assert cart.output()["state"] != "armed"
     with pytest.raises(RefusedError, match="is not off"):
         hand.stimulator.acknowledge("mw")
@@ -363,7 +363,7 @@ def seen_as_stale(cart, hand):
         # Not asked of the service: its control thread waits for the amplifier, now and then.
         cart.await_device(lambda output: output["state"] != "armed", "disarmed")
         os.kill(pid, CONTINUE)
-        status = hand.stimulator.status()
+        status = hand.status()
         if "stale" in status["reasons"]:
             return failed_ns
         assert set(status["reasons"]) <= STALLS | FAULTS, status["text"]
@@ -398,7 +398,7 @@ def test_amplifier_that_dies_ends_a_train(cart, hand):
 
 def stopped_for_good(cart, hand, answered_ns):
     cart.is_silent(answered_ns)
-    status = hand.stimulator.status()
+    status = hand.status()
     assert (status["state"], "stopped" in status["reasons"]) == ("fault", True)
     assert not cart.output()["relay"]
     with pytest.raises(RefusedError):
