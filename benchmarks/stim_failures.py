@@ -34,7 +34,8 @@ BEGUN = 3
 TRIES = 20
 """A machine that stands still ends trains by itself, and they do not count."""
 
-START_S = 60.0
+START_S = 12.0
+"""Longest wait for a train: a fault that is latched before it refuses it for good."""
 LOOK_S = 0.005
 ANSWER_MS = 400
 """For the stimulator's answers; the 30 ms that are shipped would end trains on a machine that stands still."""
