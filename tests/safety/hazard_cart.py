@@ -80,7 +80,7 @@ answer_ms = {ANSWER_MS}
 
     def started(self):
         """The service, with its amplifier: begun anew where that is not so any more."""
-        if self.running is not None and self.running.ask("status")["device"]["state"] == "lost":
+        if self.running is not None and self.running.ask("status")["device"]["state"] in ("lost", "stopped"):
             self.end()
         if self.running is None:
             door = self.folder / "trouble"

@@ -177,7 +177,7 @@ class StimulationMachine(RuleBasedStateMachine):
 
 
 StimulationMachine.TestCase.settings = settings(
-    max_examples=2_000 if LONG else 150,
+    max_examples=2_000 if LONG else 100,
     stateful_step_count=50 if LONG else 25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
