@@ -27,6 +27,13 @@ CHECKOUT = "/mnt/checkout"
 WATCHER_LOG = "/run/watcher.jsonl"
 PYTHON = "/opt/emgd/bin/python"
 
+BLOCKS = """
+[stream]
+block_ms = 20
+"""
+"""What costs is each block, for the service and for a client in Python: an emulated processor cannot do 500 a second of
+them beside a thousand USB transfers."""
+
 START_S = 240
 """The service designs its filters with SciPy, whose import takes 15 s here, beside other work several times that."""
 
@@ -85,7 +92,8 @@ class Cart:
             for title in ("Programs", "Service")
         )
         commands = [line for line in programs if line.startswith("ln ")]
-        commands += service[: service.index("systemctl enable --now emgd") + 1]
+        start = service.index("systemctl enable --now emgd")
+        commands += [*service[:start], f"cat >> /etc/emgd/emgd.toml <<< '{BLOCKS}'", service[start]]
         self.machine.run(f"cd {CHECKOUT} && set -ex\n" + "\n".join(commands))
         join = next(line for line in service if line.startswith("adduser "))
         self.machine.run(f"useradd --create-home {USER} && {join.replace('NAME', USER)}")

@@ -7,6 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""In front of a command: a test run that is killed leaves nothing behind that takes the processor from the next."""
+
 START_S = 30
 ANSWER_S = 30
 
@@ -19,7 +22,16 @@ class EmulatedBus:
         self._folder = tempfile.TemporaryDirectory(prefix="emgd-bus-")
         home = Path(self._folder.name)
         self.control = home / "control.sock"
-        command = [sys.executable, "-m", "emgd_drivers.sim.bus", "--control", self.control, "--usbredir", home]
+        command = [
+            *DIES_WITH_US,
+            sys.executable,
+            "-m",
+            "emgd_drivers.sim.bus",
+            "--control",
+            self.control,
+            "--usbredir",
+            home,
+        ]
         for device in devices:
             command += ["--device", device]
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from pathlib import Path
 
+from emulator import DIES_WITH_US
+
 BOOT_S = 180
 """A boot takes 15 to 25 s on an idle machine of two cores."""
 
@@ -175,6 +177,7 @@ class Machine:
     def _command(self, guest, kernel, disks, usb, *, console_shell):
         arguments = " ".join([*KERNEL_ARGUMENTS, *([] if console_shell else [NO_SHELL])])
         return [
+            *DIES_WITH_US,
             "qemu-system-x86_64",
             *("-accel", "tcg,thread=multi,tb-size=512", "-machine", "q35", "-cpu", "max"),
             # Suspend to memory is there, hibernation is not.
