@@ -9,10 +9,11 @@ SOURCES := setup.py pyproject.toml $(wildcard ext/emgd_ext/*.pyx ext/emgd_ext/*.
 BUILT := $(VENV)/built
 TOOLS := $(VENV)/tools
 
-.PHONY: help run replay test test-sanitized test-system safety-long safety-coverage mutants prove lint trace soak clean
+.PHONY: help run replay test test-sanitized test-system test-hazards stimulation-long safety-long safety-coverage mutants \
+	prove lint trace soak clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@scripts/prepare $(PYTHON)
@@ -44,6 +45,12 @@ test-sanitized: $(TOOLS)  ## the tests with the compiled modules under sanitizer
 test-system: $(TOOLS)  ## emulated hardware down to the kernel: libusb, and virtual machines (as root; minutes)
 	@scripts/test-system $(PARTS)
 
+test-hazards: $(TOOLS)  ## all that can go wrong on a cart, done to a service and its models (two minutes)
+	@EMGD_HAZARDS=1 $(BIN)/python -m pytest tests/safety/test_hazards.py
+
+stimulation-long: $(TOOLS)  ## a hundred thousand random steps of gate, stimulus, driver and device model (minutes)
+	@EMGD_HYPOTHESIS=long $(BIN)/python -m pytest -q -s tests/safety/test_stimulation_machine.py
+
 safety-long: $(TOOLS)  ## a million random steps of the stimulus safety gate beside its oracle (tens of minutes)
 	@EMGD_HYPOTHESIS=long EMGD_WALKS=2000 $(BIN)/python -m pytest -q -s tests/safety/test_gate_machine.py tests/safety/test_gate_walk.py
 
@@ -52,6 +59,7 @@ safety-coverage: $(TOOLS)  ## lines and branches of the gate that its tests run;
 
 mutants: $(TOOLS)  ## seed every small fault in the gate: does a test see it? (tens of minutes)
 	@nice scripts/mutate-gate
+
 prove:  ## the proof of the stimulus gate: every goal, or red (Debian: frama-c-base why3 z3 cvc4)
 	@scripts/prove
 

@@ -204,6 +204,7 @@ class Desk:
         if self._gate.state != "fault":
             return self._judge(holder, command, 0)
         self._stimulation.recover()
+        self._gate.tick(self._clock())  # a lease that has just ended is no reason against it
         present = 0 if self._stimulation.is_there else bit("device")
         verdict = self._gate.acknowledge(self._clock(), operator_id=number_of(operator), present=present)
         self._judge(holder, command, verdict)

@@ -28,6 +28,13 @@ class Running:
         self.directory = directory
         self.stream = f"ipc://{directory}/stream.sock"
         self.control = f"ipc://{directory}/control.sock"
+        self.killed = False
+
+    def kill(self):
+        """Its death, without a word."""
+        self.killed = True
+        self.process.kill()
+        self.process.communicate()
 
     def ask(self, verb, **args):
         """Result map of a verb, and the payload frame if there is one; the error map is raised."""
@@ -50,19 +57,22 @@ class RefusedError(Exception):
 
 
 @contextmanager
-def service(*args, directory=None):
-    """`emgd ARGS` until the block is left; its exit must be clean."""
+def service(*args, directory=None, launcher=EMGD):
+    """`emgd ARGS` until the block is left; its exit must be clean, unless it was killed on purpose."""
     # Unix socket paths are short by nature; pytest's own temporary folders may be too deep.
     with tempfile.TemporaryDirectory(prefix="emgd-") as made:
         home = Path(directory or made)
-        command = [*EMGD, *map(str, args), "--runtime-dir", str(home)]
+        command = [*map(str, [*launcher, *args]), "--runtime-dir", str(home)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             first = process.stdout.readline()
             if not first.startswith("emgd "):
                 _, errors = process.communicate(timeout=START_S)
                 raise AssertionError(f"the service did not start: {first}{errors}")
-            yield Running(process, home)
+            running = Running(process, home)
+            yield running
+            if running.killed:
+                return
             assert process.poll() is None, "the service died"
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=START_S)
