@@ -148,9 +148,13 @@ class Hand(Stimulating):
     def __init__(self, cart):
         super().__init__(cart.started(), PROFILE, next(ELECTRODES))
         self.cart = cart
-        self.until(lambda: self.status()["there"], "the stimulator is there")
-        self.stimulator.acknowledge("mw")
-        self.until(lambda: self.state() == "idle", "the stimulator is idle")
+        try:
+            self.until(lambda: self.status()["there"], "the stimulator is there")
+            self.stimulator.acknowledge("mw")
+            self.until(lambda: self.state() == "idle", "the stimulator is idle")
+        except BaseException:
+            self.__exit__()
+            raise
 
     def status(self):
         """What the service says, once it says something: it may have been kept from it."""
