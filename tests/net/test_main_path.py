@@ -156,11 +156,11 @@ def test_two_replays_publish_the_same_bytes(recordings, roomy):
             "--fault",
             "electrode@900:0",
             "--fault",
-            "jitter=0..1ms",
+            "jitter=0..0.1ms",
         ]
         topics = ["amp0/raw", "amp0/filtered", "amp0/gap", "amp0/mark", "amp0/state"]
         with (
-            service("replay", path, "--speed", "20", "--wait", "--config", roomy, *faults) as running,
+            service("replay", path, "--speed", "max", "--wait", "--config", roomy, *faults) as running,
             Listener(running, *topics) as listener,
         ):
             return listener.until_ended()

@@ -145,13 +145,13 @@ class Host(RuleBasedStateMachine):
         # Expected before it is asked for: it may be given before the answer is read.
         before = dict(self.oracle.allowed)
         self.oracle.allowed.setdefault(seq, (current_ua, width_us, now_ns))
-        given = len(self.oracle.given)
         if self.ask(Kind.PULSE, protocol.Pulse(seq, tick, current_ua, width_us).pack()):
             assert seq > self.seq or self.seq == 0
             assert seq not in before
             self.seq = seq
-        elif len(self.oracle.given) == given:
-            self.oracle.allowed = before
+        elif seq not in before:
+            # Refused, so it must never be given; one that waits under this number still may.
+            self.oracle.allowed.pop(seq, None)
 
     def take_a_good_way(self, limits):
         self.come()
