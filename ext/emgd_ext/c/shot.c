@@ -254,8 +254,6 @@ static uint64_t shoot_now(emgd_gate *g, int64_t now_ns) {
             g->dose.pulse[k].at_ns == \at(g->dose.pulse[k].at_ns, Pre); */
     /*@ assert kept_sites: \forall integer k; 0 <= k < EMGD_BOOKED ==>
             g->dose.pulse[k].site == \at(g->dose.pulse[k].site, Pre); */
-    //@ assert kept_begin: \forall integer at_ns; may_begin(g, at_ns) ==> may_begin{Pre}(g, at_ns);
-    //@ assert kept_follow: \forall integer at_ns; may_follow(g, at_ns) ==> may_follow{Pre}(g, at_ns);
     /*@ ghost
         int i = 0;
         /@ loop invariant 0 <= i <= EMGD_BOOKED;
