@@ -60,6 +60,10 @@ cdef extern from "gate.h" nogil:
         int64_t index
         int64_t count
 
+    ctypedef struct emgd_fired:
+        uint64_t why
+        emgd_pulse pulse
+
     ctypedef struct emgd_readback:
         uint64_t seq
         int64_t current_ua
@@ -111,7 +115,7 @@ cdef extern from "gate.h" nogil:
     uint64_t emgd_gate_request(emgd_gate* g, const emgd_request* request, int64_t now_ns)
     emgd_figures emgd_gate_figures(const emgd_gate* g, const emgd_request* request)
     void emgd_gate_cancel(emgd_gate* g)
-    uint64_t emgd_gate_fire(emgd_gate* g, int64_t now_ns, emgd_pulse* pulse)
+    emgd_fired emgd_gate_fire(emgd_gate* g, int64_t now_ns)
     uint64_t emgd_gate_readback(emgd_gate* g, const emgd_readback* readback, int64_t now_ns)
     uint64_t emgd_gate_tick(emgd_gate* g, int64_t now_ns)
     void emgd_gate_disarm(emgd_gate* g)

@@ -266,10 +266,10 @@ cdef class Gate:
 
     def fire(self, int64_t now_ns):
         """(verdict, the pulse that may go out): no pulse unless the verdict is 0."""
-        cdef emgd_pulse pulse
-        verdict = emgd_gate_fire(&self.gate, now_ns, &pulse)
-        if verdict:
-            return verdict, None
+        cdef emgd_fired fired = emgd_gate_fire(&self.gate, now_ns)
+        cdef emgd_pulse pulse = fired.pulse
+        if fired.why:
+            return fired.why, None
         return 0, Pulse(pulse.seq, pulse.at_ns, pulse.current_ua, pulse.width_us, pulse.index, pulse.count)
 
     def readback(

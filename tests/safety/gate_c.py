@@ -102,9 +102,9 @@ def firing_gate(table=None, **shot):
 
 def fire(gate, now_ns=None):
     """(names, pulse)."""
-    ffi, lib = foreign()
-    pulse = ffi.new("emgd_pulse *")
-    return set(names_in(lib.emgd_gate_fire(gate, gate.now_ns if now_ns is None else now_ns, pulse))), pulse
+    _ffi, lib = foreign()
+    fired = lib.emgd_gate_fire(gate, gate.now_ns if now_ns is None else now_ns)
+    return set(names_in(fired.why)), fired.pulse
 
 
 def book(gate, at_ns, current_ua=1, width_us=1, site=5):

@@ -56,7 +56,7 @@ class Oracle(Facts):
         """What ends now."""
         if not self.now_ns <= now_ns <= LAST_TIME_NS:
             self._latch({"time"})
-            self.holder, self.newest_ns = 0, LONG_AGO_NS
+            self.holder, self.newest_ns, self.saturated_since_ns = 0, LONG_AGO_NS, None
             self.now_ns = now_ns if 0 <= now_ns <= LAST_TIME_NS else self.now_ns
             return {"time"}
         lease_over = self.holder and now_ns >= self.lease_until_ns

@@ -231,6 +231,6 @@ def test_a_refused_fire_gives_zeros():
         bent({"load_ohm": 0}, gate_c.firing_gate),
         bent({"awaited.count": 2}, gate_c.firing_gate),
     ):
-        pulse = ffi.new("emgd_pulse *", {name: 99 for name, _ in ffi.typeof("emgd_pulse").fields})
-        assert lib.emgd_gate_fire(gate, NOW, pulse) != 0
-        assert bytes(ffi.buffer(pulse)) == bytes(ffi.sizeof("emgd_pulse"))
+        fired = lib.emgd_gate_fire(gate, NOW)
+        assert fired.why != 0
+        assert bytes(ffi.buffer(ffi.addressof(fired, "pulse"))) == bytes(ffi.sizeof("emgd_pulse"))

@@ -348,10 +348,6 @@ def test_arming_again_soon_has_to_wait_as_if_it_had_not_been():
     assert world.gate.state == "armed"
 
 
-@pytest.mark.xfail(
-    reason="gate.c forgets the newest sample when the clock goes back, but not since when the channels are saturated: "
-    "that instant then lies ahead, and until it comes they do not count as saturated"
-)
 def test_saturated_channels_are_still_seen_after_the_clock_went_back():
     world = World(100 * S)
     world.set_limits(WIDE)

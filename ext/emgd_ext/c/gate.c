@@ -65,6 +65,7 @@ uint64_t emgd_gate_set_limits(emgd_gate *g, const emgd_limits *limits) {
     uint64_t wrong = emgd_limits_check(limits->value);
     if (wrong) return wrong;
     /*@ loop invariant 0 <= i <= EMGD_LIMITS;
+        loop invariant \forall integer j; 0 <= j < EMGD_LIMITS ==> limits->value[j] == \at(limits->value[j], Pre);
         loop invariant \forall integer j; 0 <= j < i ==> g->limits.value[j] == limits->value[j];
         loop assigns i, g->limits.value[0 .. EMGD_LIMITS - 1], g->limits.layer[0 .. EMGD_LIMITS - 1];
         loop variant EMGD_LIMITS - i;

@@ -49,7 +49,7 @@ uint64_t emgd_gate_set_limits(emgd_gate *g, const emgd_limits *limits);
     assigns EMGD_PASSES, g->load_ohm;
     EMGD_SOUND(ensures)
     ensures !IS_ARMED(g);
-    ensures \result == 0 <==> g->state == EMGD_IDLE;
+    ensures \result == 0 ==> g->state == EMGD_IDLE;
  */
 uint64_t emgd_gate_connect(emgd_gate *g, int64_t now_ns);
 
@@ -97,7 +97,7 @@ uint64_t emgd_gate_release(emgd_gate *g, uint64_t holder);
 /* The newest sample of the amplifier, by host time; `saturated`: every channel is, now; `stamped`: a pulse could be timed. */
 /*@ requires \valid(g);
     EMGD_SOUND(requires)
-    assigns EMGD_PASSES, g->saturated_ns, g->saturated, g->stamped;
+    assigns EMGD_PASSES, g->saturated_ns, g->stamped;
     EMGD_SOUND(ensures)
     ensures IS_ARMED(g) ==> \old(IS_ARMED(g));
  */
@@ -166,18 +166,19 @@ emgd_figures emgd_gate_figures(const emgd_gate *g, const emgd_request *request);
  */
 void emgd_gate_cancel(emgd_gate *g);
 
-/* The next pulse of the shot: judged again, now. 0 and only 0: `pulse` may go out at `pulse->at_ns`, once. With nothing but bits
+/* The next pulse of the shot: judged again, now. `why` 0 and only 0: `pulse` may go out at `pulse.at_ns`, once. With nothing but bits
  * of EMGD_WHY_WAIT the shot stands and may be asked for again; with any other bit the rest of it is given up. */
-/*@ requires \valid(g) && \valid(pulse) && \separated(g, pulse);
+/*@ requires \valid(g);
     EMGD_SOUND(requires)
-    assigns EMGD_PASSES, EMGD_BOOKS, PULSE_FIELDS;
+    assigns EMGD_PASSES, EMGD_BOOKS;
     EMGD_SOUND(ensures)
-    ensures refused_no_pulse: \result != 0 ==> NO_PULSE(pulse);
-    ensures fired_seq: \result == 0 ==> pulse->seq == \old(g->next_seq) && pulse->count == \old(g->shot.count);
-    EMGD_FIRE_PROMISES(pulse->at_ns, pulse->current_ua, pulse->width_us, pulse->index)
-    ensures fired_on_time: \result == 0 ==> g->now_ns == now_ns;
+    ensures refused_no_pulse: \result.why != 0 ==> NO_PULSE(\result.pulse);
+    ensures fired_seq: \result.why == 0 && \old(g->next_seq) < UINT64_MAX ==> \result.pulse.seq == \old(g->next_seq);
+    ensures fired_count: \result.why == 0 ==> \result.pulse.count == \old(g->shot.count);
+    EMGD_FIRE_PROMISES(\result.why, \result.pulse.at_ns, \result.pulse.current_ua, \result.pulse.width_us, \result.pulse.index)
+    ensures fired_now: \result.why == 0 ==> g->now_ns == now_ns;
  */
-uint64_t emgd_gate_fire(emgd_gate *g, int64_t now_ns, emgd_pulse *pulse);
+emgd_fired emgd_gate_fire(emgd_gate *g, int64_t now_ns);
 
 /* What the device says it delivered. 0: as asked; bits of limits: outside the tolerance, marked; latching bits: a fault. */
 /*@ requires \valid(g) && \valid_read(readback) && \separated(g, readback);

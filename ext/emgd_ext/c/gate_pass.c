@@ -59,6 +59,7 @@ static void distrust(emgd_gate *g, int64_t now_ns) {
     emgd_latch(g, EMGD_WHY_TIME);
     g->holder = 0; /* no lease can be timed by such a clock */
     g->sample_ns = EMGD_LONG_AGO_NS;
+    g->saturated = 0; /* nor what was seen before be dated */
     if (now_ns >= 0 && now_ns <= EMGD_MAX_TIME_NS) g->now_ns = now_ns;
 }
 

@@ -79,7 +79,7 @@
     g->shot.kind, g->shot.current_ua, g->shot.width_us, g->shot.count, g->shot.interval_us, g->shot.left,             \
     g->shot.due_ns, g->shot.first_ns
 #define EMGD_FAULTS EMGD_DROPS, g->faults, g->awaited_count
-#define EMGD_PASSES EMGD_FAULTS, g->now_ns, g->holder, g->sample_ns
+#define EMGD_PASSES EMGD_FAULTS, g->now_ns, g->holder, g->sample_ns, g->saturated
 
 /* --- of a pulse that goes out */
 
@@ -165,13 +165,12 @@
 
 /* What `fire` changes, and what it promises. \old and Pre: as things stood when it was called. */
 #define AWAITED_CELL(i) g->awaited[i].seq, g->awaited[i].at_ns, g->awaited[i].current_ua, g->awaited[i].width_us
-#define PULSE_FIELDS pulse->seq, pulse->at_ns, pulse->current_ua, pulse->width_us, pulse->index, pulse->count
 #define EMGD_BOOKS                                                                                                    \
     g->state, g->shot.left, g->shot.first_ns, g->shot.due_ns, g->dose.pulse[0 .. EMGD_BOOKED - 1], g->last_ns, g->fast_ns, g->next_seq,\
     g->active_ns, g->awaited_count, AWAITED_CELL(0), AWAITED_CELL(1)
 
 #define NO_PULSE(p)                                                                                                   \
-    ((p)->seq == 0 && (p)->at_ns == 0 && (p)->current_ua == 0 && (p)->width_us == 0 && (p)->index == 0 && (p)->count == 0)
+    ((p).seq == 0 && (p).at_ns == 0 && (p).current_ua == 0 && (p).width_us == 0 && (p).index == 0 && (p).count == 0)
 
 /* The pulse is the next one of the shot that was granted. */
 #define PULSE_OF_SHOT(ua, us, number)                                                                                 \
@@ -204,28 +203,53 @@
     ((\old(g->awaited_count) == 0 ==> AWAITED_IN(0, at, ua, us)) && (\old(g->awaited_count) == 1 ==> AWAITED_IN(1, at, ua, us)))
 
 #define NOTHING_WENT_OUT                                                                                              \
-    (g->next_seq == \old(g->next_seq) && g->last_ns == \old(g->last_ns) && g->fast_ns == \old(g->fast_ns) &&          \
-     \forall integer i; 0 <= i < EMGD_BOOKED ==> SAME_BOOKED(i))
+    (g->next_seq == \old(g->next_seq) && g->last_ns == \old(g->last_ns) && g->fast_ns == \old(g->fast_ns))
 
-#define EMGD_FIRE_PROMISES(at, ua, us, number)                                                                        \
-    ensures refused_no_trace: \result != 0 ==> NOTHING_WENT_OUT;                                                      \
-    ensures fired_from_firing: \result == 0 ==> \old(g->state) == EMGD_FIRING && g->faults == 0;                      \
-    ensures fired_armed: \result == 0 ==> ARMING_SOUND(g) && g->stamped == 1 && (at) < g->lease_until_ns;             \
-    ensures fired_on_time: \result == 0 ==> g->now_ns <= (at) <= g->now_ns + EMGD_LEAD_NS &&                          \
+/* The rules as things stood, written out: the prover then sees that time alone changes none of it. */
+#define OLD_LIMIT(limit) \old(g->limits.value[limit])
+#define OLD_GAP(gap_ns)                                                                                               \
+    ((gap_ns) >= 1000 * OLD_LIMIT(EMGD_INTERVAL_US) && (gap_ns) * OLD_LIMIT(EMGD_RATE_MHZ) >= 1000000000000)
+#define BEGUN_WELL(at)                                                                                                \
+    (OLD_GAP((at) - \old(g->last_ns)) && (at) - \old(g->last_ns) >= EMGD_FAST_NS &&                                  \
+     (at) - \old(g->fast_ns) >= EMGD_MS * OLD_LIMIT(EMGD_TRAIN_REST_MS))
+#define FOLLOWED_WELL(at)                                                                                             \
+    ((at) - \old(g->shot.first_ns) + 1000 * \old(g->shot.width_us) <= EMGD_MS * OLD_LIMIT(EMGD_TRAIN_DURATION_MS) &&  \
+     (\old(g->shot.kind) == EMGD_PAIR ? (at) - \old(g->last_ns) >= 1000 * OLD_LIMIT(EMGD_PAIR_INTERVAL_US)            \
+                                      : OLD_GAP((at) - \old(g->last_ns))))
+#define SIZED_WELL(ua, us)                                                                                            \
+    ((ua) <= OLD_LIMIT(EMGD_CURRENT_UA) && (ua) <= \old(g->device_current_ua) && (us) <= OLD_LIMIT(EMGD_WIDTH_US) &&  \
+     (us) <= \old(g->device_width_us) && (ua) * (us) <= 1000 * OLD_LIMIT(EMGD_CHARGE_NC) &&                           \
+     (ua) * (us) * (ua) <= 1000000000 * OLD_LIMIT(EMGD_ENERGY_UJ))
+#define LOADED_WELL(ua, us)                                                                                           \
+    (1 <= \old(g->load_ohm) <= OLD_LIMIT(EMGD_IMPEDANCE_OHM) &&                                                       \
+     (ua) * (us) * (ua) * \old(g->load_ohm) <= 1000000000000 * OLD_LIMIT(EMGD_LOAD_ENERGY_UJ) &&                      \
+     (ua) * \old(g->load_ohm) * 100 <= EMGD_HEADROOM_PERCENT * 1000000 * \old(g->compliance_v))
+#define STEPPED_WELL(ua)                                                                                              \
+    ((ua) <= \old(g->retry_ua) &&                                                                                     \
+     (\old(g->last_ua) == 0 ? (ua) <= OLD_LIMIT(EMGD_FIRST_SHOT_UA)                                                   \
+                            : (ua) <= \old(g->confirmed_ua) ||                                                        \
+                              (ua) <= \old(g->last_ua) +                                                              \
+                                  smaller(OLD_LIMIT(EMGD_STEP_UA), greater(EMGD_FREE_STEP_UA, \old(g->last_ua) / 4))))
+
+#define EMGD_FIRE_PROMISES(why, at, ua, us, number)                                                                   \
+    ensures refused_no_trace: (why) != 0 ==> NOTHING_WENT_OUT;                                                        \
+    ensures refused_no_dose: (why) != 0 ==> \forall integer i; 0 <= i < EMGD_BOOKED ==> SAME_BOOKED(i);               \
+    ensures fired_from_firing: (why) == 0 ==> \old(g->state) == EMGD_FIRING && g->faults == 0;                        \
+    ensures fired_armed: (why) == 0 ==> ARMING_SOUND(g) && g->stamped == 1 && (at) < g->lease_until_ns;               \
+    ensures fired_on_time: (why) == 0 ==> g->now_ns <= (at) <= g->now_ns + EMGD_LEAD_NS &&                            \
         \old(g->shot.due_ns) >= g->now_ns - EMGD_OLD_NS && (at) >= \old(g->shot.due_ns);                              \
-    ensures fired_of_shot: \result == 0 ==> PULSE_OF_SHOT(ua, us, number);                                            \
-    ensures fired_size: \result == 0 ==> size_holds{Pre}(g, (ua), (us));                                              \
-    ensures fired_load: \result == 0 ==> load_holds{Pre}(g, (ua), (us));                                              \
-    ensures fired_step: \result == 0 ==> step_holds{Pre}(g, (ua));                                                    \
-    ensures fired_dose: \result == 0 ==>                                                                              \
+    ensures fired_of_shot: (why) == 0 ==> PULSE_OF_SHOT(ua, us, number);                                              \
+    ensures fired_size: (why) == 0 ==> SIZED_WELL(g->shot.current_ua, g->shot.width_us);                              \
+    ensures fired_load: (why) == 0 ==> LOADED_WELL(g->shot.current_ua, g->shot.width_us);                             \
+    ensures fired_step: (why) == 0 ==> STEPPED_WELL(ua);                                                              \
+    ensures fired_dose: (why) == 0 ==>                                                                                \
         dose_holds{Pre}(g, (ua), (us), (at), 1);                                                                      \
-    ensures fired_heat: \result == 0 ==> rms_holds{Pre}(g, (ua), (us), (at), 1);                                      \
-    ensures fired_first: \result == 0 && (number) == 0 ==> may_begin{Pre}(g, (at));                                   \
-    ensures fired_next: \result == 0 && (number) != 0 ==> may_follow{Pre}(g, (at));                                   \
-    ensures fired_booked: \result == 0 ==> PULSE_BOOKED(at, ua, us);                                                  \
-    ensures fired_counted: \result == 0 ==> PULSE_COUNTED(at);                                                        \
-    ensures fired_awaited: \result == 0 ==> PULSE_AWAITED(at, ua, us);
-
+    ensures fired_heat: (why) == 0 ==> rms_holds{Pre}(g, (ua), (us), (at), 1);                                        \
+    ensures fired_first: (why) == 0 && (number) == 0 ==> BEGUN_WELL(at);                                              \
+    ensures fired_next: (why) == 0 && (number) != 0 ==> FOLLOWED_WELL(at);                                            \
+    ensures fired_booked: (why) == 0 ==> PULSE_BOOKED(g->last_ns, g->shot.current_ua, g->shot.width_us);              \
+    ensures fired_counted: (why) == 0 ==> PULSE_COUNTED(at);                                                          \
+    ensures fired_awaited: (why) == 0 ==> PULSE_AWAITED(at, ua, us);
 
 /* --- of a readback */
 

@@ -105,6 +105,12 @@ typedef struct {
     int64_t index, count; /* which of the shot's pulses, from 0 */
 } emgd_pulse;
 
+/* What a `fire` says. By value: a caller's memory, written to, could be the gate's. */
+typedef struct {
+    uint64_t why;     /* 0 and only 0: the pulse may go out */
+    emgd_pulse pulse; /* all 0 otherwise */
+} emgd_fired;
+
 /* What the device says of a pulse. */
 typedef struct {
     uint64_t seq;

@@ -129,7 +129,7 @@ static uint64_t judge_now(const emgd_gate *g, int64_t at_ns) {
 
 /* The promises of gate.h for the pulse that went out last. */
 #define PROMISES_OF_LAST                                                                                              \
-    EMGD_FIRE_PROMISES(g->last_ns, g->shot.current_ua, g->shot.width_us, g->shot.count - g->shot.left - 1)
+    EMGD_FIRE_PROMISES(\result, g->last_ns, g->shot.current_ua, g->shot.width_us, g->shot.count - g->shot.left - 1)
 
 /* Remember the next pulse for the limits that look back. */
 /*@ requires \valid(g) && g->state == EMGD_FIRING && g->now_ns <= at_ns <= g->now_ns + EMGD_LEAD_NS;
@@ -250,6 +250,10 @@ static uint64_t shoot_due(emgd_gate *g) {
 static uint64_t shoot_now(emgd_gate *g, int64_t now_ns) {
     uint64_t why = emgd_advance(g, now_ns);
     /* For the proof alone: time changes nothing of what went out. */
+    /*@ assert kept_times: \forall integer k; 0 <= k < EMGD_BOOKED ==>
+            g->dose.pulse[k].at_ns == \at(g->dose.pulse[k].at_ns, Pre); */
+    /*@ assert kept_sites: \forall integer k; 0 <= k < EMGD_BOOKED ==>
+            g->dose.pulse[k].site == \at(g->dose.pulse[k].site, Pre); */
     /*@ ghost
         int i = 0;
         /@ loop invariant 0 <= i <= EMGD_BOOKED;
@@ -262,29 +266,39 @@ static uint64_t shoot_now(emgd_gate *g, int64_t now_ns) {
          @/
         while (i < EMGD_BOOKED) i++;
      */
-    return why | shoot_due(g);
+    /*@ assert kept_dose: \forall integer ua, integer us, integer at_ns; g->site == \at(g->site, Pre) ==>
+            dose_holds(g, ua, us, at_ns, 1) ==> dose_holds{Pre}(g, ua, us, at_ns, 1); */
+    /*@ assert kept_heat: \forall integer ua, integer us, integer at_ns;
+            rms_holds(g, ua, us, at_ns, 1) ==> rms_holds{Pre}(g, ua, us, at_ns, 1); */
+    uint64_t due = shoot_due(g);
+    //@ assert only_in_time: due == 0 ==> why == 0;
+    return due ? why | due : 0;
 }
 
-/* Tell the pulse that went out last; none when `why` says that none did. */
-/*@ requires \valid_read(g) && \valid(pulse) && \separated(g, pulse);
+/* The pulse that went out last; none when `why` says that none did. */
+/*@ requires \valid_read(g);
     requires why == 0 ==> 0 <= g->shot.left < g->shot.count <= EMGD_MAX_TRAIN_PULSES;
-    assigns PULSE_FIELDS;
-    ensures why != 0 ==> NO_PULSE(pulse);
-    ensures why == 0 ==> pulse->at_ns == g->last_ns && pulse->current_ua == g->shot.current_ua;
-    ensures why == 0 ==> pulse->width_us == g->shot.width_us && pulse->count == g->shot.count;
-    ensures why == 0 ==> pulse->seq == (uint64_t)(g->next_seq - 1) && pulse->index == g->shot.count - g->shot.left - 1;
+    assigns \nothing;
+    ensures \result.why == why;
+    ensures why != 0 ==> NO_PULSE(\result.pulse);
+    ensures why == 0 ==> \result.pulse.at_ns == g->last_ns && \result.pulse.current_ua == g->shot.current_ua;
+    ensures why == 0 ==> \result.pulse.width_us == g->shot.width_us && \result.pulse.count == g->shot.count;
+    ensures why == 0 ==> \result.pulse.seq == (uint64_t)(g->next_seq - 1);
+    ensures why == 0 ==> \result.pulse.index == g->shot.count - g->shot.left - 1;
  */
-static void tell(const emgd_gate *g, uint64_t why, emgd_pulse *pulse) {
-    pulse->seq = why ? 0 : g->next_seq - 1;
-    pulse->at_ns = why ? 0 : g->last_ns;
-    pulse->current_ua = why ? 0 : g->shot.current_ua;
-    pulse->width_us = why ? 0 : g->shot.width_us;
-    pulse->index = why ? 0 : g->shot.count - g->shot.left - 1;
-    pulse->count = why ? 0 : g->shot.count;
+static emgd_fired told(const emgd_gate *g, uint64_t why) {
+    emgd_fired fired;
+    fired.why = why;
+    fired.pulse.seq = why ? 0 : g->next_seq - 1;
+    fired.pulse.at_ns = why ? 0 : g->last_ns;
+    fired.pulse.current_ua = why ? 0 : g->shot.current_ua;
+    fired.pulse.width_us = why ? 0 : g->shot.width_us;
+    fired.pulse.index = why ? 0 : g->shot.count - g->shot.left - 1;
+    fired.pulse.count = why ? 0 : g->shot.count;
+    return fired;
 }
 
-uint64_t emgd_gate_fire(emgd_gate *g, int64_t now_ns, emgd_pulse *pulse) {
+emgd_fired emgd_gate_fire(emgd_gate *g, int64_t now_ns) {
     uint64_t why = shoot_now(g, now_ns);
-    tell(g, why, pulse);
-    return why;
+    return told(g, why);
 }
