@@ -10,7 +10,7 @@ BUILT := $(VENV)/built
 TOOLS := $(VENV)/tools
 
 .PHONY: help run replay test test-sanitized test-system test-hazards stimulation-long safety-long safety-coverage mutants \
-	prove lint trace soak clean
+	prove second-opinion lint trace soak clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ mutants: $(TOOLS)  ## seed every small fault in the gate: does a test see it? (t
 
 prove:  ## the proof of the stimulus gate: every goal, or red (Debian: frama-c-base why3 z3 cvc4)
 	@scripts/prove
+
+second-opinion:  ## one property of the gate once more, by another tool: ESBMC
+	@scripts/second-opinion
 
 lint: $(TOOLS)  ## ruff, mypy --strict, cython-lint, import-linter, codespell
 	$(BIN)/ruff check . scripts/trace
