@@ -471,6 +471,7 @@ def test_the_sample_loop_takes_frames_where_they_lie(fake):
 ENDINGS = st.lists(
     st.sampled_from(["data"] * 6 + ["empty", "stall", "error", "overflow", "cancelled", "timed out"]), max_size=60
 )
+MOST_WAITS = 250  # of 20 ms each
 STATUS = {"stall": STALL, "error": ERROR, "cancelled": CANCELLED, "timed out": TIMED_OUT, "overflow": OVERFLOW}
 
 
@@ -489,9 +490,12 @@ def test_whatever_happens_no_byte_is_lost_repeated_or_out_of_order(fake_path, en
             # A byte after each trouble: eight of them in a row would be the end.
             fake.plan(data(100 + number))
             sent.append(100 + number)
+            waited = 0
             while len(got) < len(sent):
                 arrived = source.receive(20)
                 got += [arrived[0]] if arrived else []
+                waited = 0 if arrived else waited + 1
+                assert waited < MOST_WAITS, f"only {len(got)} of {len(sent)} came"
         assert got == sent
         source.receive(1)
         assert source.stats()["in_flight"] == COUNT
