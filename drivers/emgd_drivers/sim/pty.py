@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from emgd_drivers.fields import FieldError, check_fields
+from emgd_drivers.sim import child
 from emgd_drivers.sim.serial_amplifier import SerialAmplifierModel
 from emgd_drivers.sim.serial_faults import ALLOWED_FORMS
 
@@ -201,15 +202,7 @@ class PtyDevice:
 
     def close(self) -> None:
         """End the process; harmless when called again."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        child.end(self._process, END_TIMEOUT_S)
         if self._folder is not None:
             self._folder.cleanup()
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+from emgd_drivers.sim import child
+
 START_TIMEOUT_S: Final = 60.0
 """A busy machine takes a while to start a process."""
 
@@ -79,15 +81,7 @@ class StimulatorProcess:
 
     def close(self) -> None:
         """End the process; harmless when called again."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        child.end(self._process, END_TIMEOUT_S)
         if self._folder is not None:
             self._folder.cleanup()
 
